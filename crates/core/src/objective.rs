@@ -1,0 +1,111 @@
+//! Objectives and how two programs compare under them.
+
+use serde::{Deserialize, Serialize};
+use std::{cmp::Ordering, collections::BTreeMap};
+
+/// Named measurements of one evaluation. Every value is finite.
+pub type Metrics = BTreeMap<String, f64>;
+
+/// Which way is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// Smaller is better.
+    Minimize,
+    /// Larger is better.
+    Maximize,
+}
+
+/// One quantity to improve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Objective {
+    /// Name of the metric, as in [`crate::Evaluation::metrics`].
+    pub metric: String,
+    /// Which way is better.
+    pub direction: Direction,
+    /// Unit for people, for example `s` or `nats/byte`. Empty for a pure number.
+    #[serde(default)]
+    pub unit: String,
+}
+
+impl Objective {
+    /// A quantity to make small.
+    pub fn minimize(metric: impl Into<String>, unit: impl Into<String>) -> Self {
+        Self { metric: metric.into(), direction: Direction::Minimize, unit: unit.into() }
+    }
+
+    /// A quantity to make large.
+    pub fn maximize(metric: impl Into<String>, unit: impl Into<String>) -> Self {
+        Self { metric: metric.into(), direction: Direction::Maximize, unit: unit.into() }
+    }
+
+    /// `Less` when `a` is better than `b` on this quantity alone.
+    pub fn compare_values(&self, a: f64, b: f64) -> Ordering {
+        match self.direction {
+            Direction::Minimize => a.total_cmp(&b),
+            Direction::Maximize => b.total_cmp(&a),
+        }
+    }
+}
+
+/// Objectives in order of importance.
+///
+/// A program that has a metric beats one that lacks it; when both have it, the better value wins;
+/// when neither has it, the next objective decides. "Reaching the target beats not reaching it;
+/// among those that reach it, faster is better; among the rest, lower loss" is therefore
+/// `[seconds_to_target, loss]`, with `seconds_to_target` present only when the target is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Objectives(pub Vec<Objective>);
+
+impl Objectives {
+    /// `Less` when `a` is the better set of metrics. Values that are not finite count as missing.
+    pub fn compare(&self, a: &Metrics, b: &Metrics) -> Ordering {
+        let finite = |m: &Metrics, name: &str| m.get(name).copied().filter(|v| v.is_finite());
+        for objective in &self.0 {
+            let order = match (finite(a, &objective.metric), finite(b, &objective.metric)) {
+                (Some(a), Some(b)) => objective.compare_values(a, b),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (None, None) => continue,
+            };
+            return order;
+        }
+        Ordering::Equal
+    }
+
+    /// The most important objective that `metrics` has, with its value.
+    pub fn leading<'a>(&'a self, metrics: &Metrics) -> Option<(&'a Objective, f64)> {
+        self.0.iter().find_map(|o| {
+            metrics.get(&o.metric).filter(|value| value.is_finite()).map(|value| (o, *value))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(a: &[(&str, f64)], b: &[(&str, f64)], expected: Ordering) {
+        let objectives =
+            Objectives(vec![Objective::minimize("seconds", "s"), Objective::minimize("loss", "")]);
+        let metrics = |m: &[(&str, f64)]| m.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect();
+        assert_eq!(objectives.compare(&metrics(a), &metrics(b)), expected);
+        assert_eq!(objectives.compare(&metrics(b), &metrics(a)), expected.reverse());
+    }
+
+    #[test]
+    fn reaching_the_target_comes_first_then_time_then_loss() {
+        check(&[("seconds", 9.0), ("loss", 2.0)], &[("loss", 1.0)], Ordering::Less);
+        check(&[("seconds", 8.0), ("loss", 2.0)], &[("seconds", 9.0)], Ordering::Less);
+        check(&[("loss", 1.0)], &[("loss", 2.0)], Ordering::Less);
+        check(&[("seconds", 1.0)], &[("seconds", 1.0), ("loss", 2.0)], Ordering::Equal);
+        check(&[], &[], Ordering::Equal);
+    }
+
+    #[test]
+    fn a_value_that_is_not_finite_counts_as_missing() {
+        check(&[("seconds", f64::NAN), ("loss", 0.1)], &[("seconds", 5.0)], Ordering::Greater);
+        check(&[("loss", f64::NEG_INFINITY)], &[("loss", 3.0)], Ordering::Greater);
+    }
+}
