@@ -8,6 +8,10 @@
 #![expect(unsafe_code, reason = "`#[sabi_trait]` expands to the vtables' unsafe functions")]
 #![allow(non_local_definitions, reason = "`#[sabi_trait]` expands to impls inside a const")]
 
+mod load;
+
+pub use load::{LoadFailure, interface_version, load};
+
 use abi_stable::{
     StableAbi,
     library::RootModule,

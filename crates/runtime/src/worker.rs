@@ -1,0 +1,222 @@
+//! The worker process: loads one environment and checks and measures programs for its host.
+//!
+//! It talks length-prefixed JSON frames over its standard input and output and ends when its
+//! input ends, so a host that dies leaves no worker behind.
+
+use crate::{frame, registry::Plugin};
+use crossbeam_channel::{Receiver, unbounded};
+use forerunner_core::{
+    Check, Environment, EnvironmentSpec, Error, Evaluation, EvaluationRequest, Host, Program,
+    Series,
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// What a worker is told first.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Hello {
+    /// The plugin's library.
+    pub plugin: PathBuf,
+    /// The environment's export name.
+    pub name: String,
+    /// Its configuration.
+    pub config: serde_json::Value,
+    /// Folder shared by all workers of a run for results that depend on content alone.
+    pub cache_dir: PathBuf,
+    /// Folder for the artifacts of evaluations.
+    pub artifact_dir: PathBuf,
+}
+
+/// Host to worker.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToWorker {
+    /// The first frame.
+    Hello(Hello),
+    /// Check a program.
+    Check(Program),
+    /// Measure a program.
+    Evaluate(Box<EvaluationRequest>),
+    /// The current answer is no longer wanted.
+    Cancel,
+}
+
+/// Worker to host.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FromWorker {
+    /// The environment is loaded.
+    Ready(Box<EnvironmentSpec>),
+    /// The environment cannot be loaded: message with hint.
+    Refused(String),
+    /// How far the current work is.
+    Progress(f64, String),
+    /// Answer to [`ToWorker::Check`].
+    Checked(Result<Check, Error>),
+    /// Answer to [`ToWorker::Evaluate`].
+    Evaluated(Result<Box<Evaluation>, Error>),
+}
+
+/// Progress more often than this is dropped.
+const PROGRESS_EVERY: Duration = Duration::from_millis(250);
+/// How long the environment may take to notice that its host is gone.
+const GRACE: Duration = Duration::from_secs(2);
+
+type Output = Arc<Mutex<Box<dyn Write + Send>>>;
+
+struct WorkerHost {
+    output: Output,
+    series: Mutex<BTreeMap<String, Series>>,
+    last_progress: Mutex<Option<Instant>>,
+    cancelled: Arc<AtomicBool>,
+    cache_dir: PathBuf,
+    artifact_dir: PathBuf,
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Host for WorkerHost {
+    fn record(&self, series: &str, step: u64, value: f64) {
+        lock(&self.series).entry(series.to_owned()).or_default().push((step, value));
+    }
+
+    fn progress(&self, fraction: f64, message: &str) {
+        let mut last = lock(&self.last_progress);
+        if last.is_none_or(|at| at.elapsed() >= PROGRESS_EVERY) {
+            *last = Some(Instant::now());
+            // A closed pipe is noticed by the reader, which ends the process.
+            drop(frame::write(
+                &mut *lock(&self.output),
+                &FromWorker::Progress(fraction.clamp(0.0, 1.0), message.to_owned()),
+            ));
+        }
+    }
+
+    fn store(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, Error> {
+        let safe = !name.is_empty()
+            && name.len() <= 128
+            && !name.starts_with('.')
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+        if !safe {
+            return Err(Error::failed(format!(
+                "artifact name `{name}`: use letters, digits, `.`, `_` and `-`"
+            )));
+        }
+        let path = self.artifact_dir.join(name);
+        std::fs::create_dir_all(&self.artifact_dir)
+            .and_then(|()| std::fs::write(&path, bytes))
+            .map_err(|error| Error::failed(format!("cannot keep {}: {error}", path.display())))?;
+        Ok(path)
+    }
+
+    fn cache_dir(&self) -> PathBuf {
+        self.cache_dir.clone()
+    }
+
+    fn cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+}
+
+/// Reads the host's frames in a thread, so that a cancellation arrives during work.
+fn listen(
+    mut input: impl io::Read + Send + 'static,
+    cancelled: Arc<AtomicBool>,
+) -> Receiver<ToWorker> {
+    let (sender, receiver) = unbounded();
+    std::thread::spawn(move || {
+        loop {
+            match frame::read(&mut input) {
+                Ok(Some(ToWorker::Cancel)) => cancelled.store(true, Ordering::Relaxed),
+                Ok(Some(message)) => {
+                    if sender.send(message).is_err() {
+                        return;
+                    }
+                }
+                Ok(None) | Err(_) => {
+                    // The host is gone, or finished. Whatever still runs gets a moment to clean
+                    // up after itself, then the process ends in any case.
+                    cancelled.store(true, Ordering::Relaxed);
+                    drop(sender);
+                    std::thread::sleep(GRACE);
+                    std::process::exit(0);
+                }
+            }
+        }
+    });
+    receiver
+}
+
+/// Serves one host until its input ends.
+///
+/// # Errors
+/// When the pipes break or the first frame is not a greeting.
+pub fn serve(
+    input: impl io::Read + Send + 'static,
+    output: impl Write + Send + 'static,
+) -> io::Result<()> {
+    let cancelled = Arc::new(AtomicBool::new(false));
+    let output: Output = Arc::new(Mutex::new(Box::new(output)));
+    let requests = listen(input, cancelled.clone());
+    let send = |message: &FromWorker| frame::write(&mut *lock(&output), message);
+
+    let hello = match requests.recv() {
+        Ok(ToWorker::Hello(hello)) => hello,
+        Ok(_) => return Err(io::Error::other("the first frame must be the greeting")),
+        Err(_) => return Ok(()),
+    };
+    let loaded = Plugin::load(&hello.plugin)
+        .and_then(|plugin| plugin.environment(&hello.name, &hello.config))
+        .map_err(|error| error.to_string());
+    let environment = match loaded {
+        Ok(environment) => environment,
+        Err(message) => return send(&FromWorker::Refused(message)),
+    };
+    match environment.spec() {
+        Ok(spec) => send(&FromWorker::Ready(Box::new(spec)))?,
+        Err(error) => {
+            let message = format!("environment `{}`: {error}", hello.name);
+            return send(&FromWorker::Refused(message));
+        }
+    }
+    let host = WorkerHost {
+        output: output.clone(),
+        series: Mutex::default(),
+        last_progress: Mutex::default(),
+        cancelled: cancelled.clone(),
+        cache_dir: hello.cache_dir,
+        artifact_dir: hello.artifact_dir,
+    };
+    for request in requests {
+        match request {
+            ToWorker::Check(program) => {
+                cancelled.store(false, Ordering::Relaxed);
+                let check = environment.check(&program, &host);
+                lock(&host.series).clear();
+                send(&FromWorker::Checked(check))?;
+            }
+            ToWorker::Evaluate(request) => {
+                cancelled.store(false, Ordering::Relaxed);
+                let result = environment.evaluate(&request, &host);
+                let recorded = std::mem::take(&mut *lock(&host.series));
+                send(&FromWorker::Evaluated(result.map(|mut evaluation| {
+                    evaluation.telemetry.series.extend(recorded);
+                    Box::new(evaluation.finite())
+                })))?;
+            }
+            ToWorker::Hello(_) | ToWorker::Cancel => {}
+        }
+    }
+    Ok(())
+}
