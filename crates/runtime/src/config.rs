@@ -217,18 +217,27 @@ impl RunFile {
             message: error.to_string().trim_end().to_owned(),
         };
         // Parsed as written first, so that errors in the file show their place in the file.
-        let mut file: Self = toml::from_str(text).map_err(parse_error)?;
-        if !sets.is_empty() {
-            let mut table: toml::Table = toml::from_str(text).map_err(parse_error)?;
-            for assignment in sets {
-                let set_error =
-                    |message: String| ConfigError::Set { assignment: assignment.clone(), message };
-                set(&mut table, assignment).map_err(set_error)?;
-                file = table.clone().try_into().map_err(|error: toml::de::Error| {
-                    set_error(error.to_string().trim_end().to_owned())
-                })?;
-            }
-        }
+        let file: Self = toml::from_str(text).map_err(parse_error)?;
+        let file = if sets.is_empty() {
+            file
+        } else {
+            overridden(toml::from_str(text).map_err(parse_error)?, sets)?
+        };
+        file.validate(name)?;
+        Ok(file)
+    }
+
+    /// The same with overrides applied.
+    ///
+    /// # Errors
+    /// As [`RunFile::load`].
+    pub fn with(&self, sets: &[String]) -> Result<Self, ConfigError> {
+        let name = "the run's frozen configuration";
+        let table = toml::Table::try_from(self).map_err(|error| ConfigError::Parse {
+            name: name.to_owned(),
+            message: error.to_string(),
+        })?;
+        let file = overridden(table, sets)?;
         file.validate(name)?;
         Ok(file)
     }
@@ -331,6 +340,21 @@ fn find(name: &str, folders: &[PathBuf]) -> Result<PathBuf, ConfigError> {
             let presets = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
             ConfigError::Unknown { name: name.to_owned(), presets }
         })
+}
+
+/// Applies overrides one by one, so that an error names the one that is wrong.
+fn overridden(mut table: toml::Table, sets: &[String]) -> Result<RunFile, ConfigError> {
+    for assignment in sets {
+        let set_error =
+            |message: String| ConfigError::Set { assignment: assignment.clone(), message };
+        set(&mut table, assignment).map_err(set_error)?;
+        RunFile::deserialize(table.clone())
+            .map_err(|error| set_error(error.to_string().trim_end().to_owned()))?;
+    }
+    RunFile::deserialize(table).map_err(|error| ConfigError::Parse {
+        name: "run file".to_owned(),
+        message: error.to_string(),
+    })
 }
 
 /// Applies `a.b=value` (or `mutator.0.weight=2`); the value is TOML, or else a string.

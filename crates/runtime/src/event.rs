@@ -122,6 +122,8 @@ pub enum EventKind {
         /// What is going on.
         message: String,
     },
+    /// A second has passed. Live only: never stored.
+    Tick,
     /// Finalists are measured on fresh seeds.
     ConfirmationStarted {
         /// The programs, best first; the reference runs beside each.
@@ -142,6 +144,13 @@ pub enum EventKind {
     },
     /// The run is over, or stopped and resumable.
     RunFinished(Box<Summary>),
+}
+
+impl EventKind {
+    /// Whether the event is of the moment and does not belong into the log.
+    pub fn is_live_only(&self) -> bool {
+        matches!(self, Self::Progress { .. } | Self::Tick)
+    }
 }
 
 /// One complete iteration.

@@ -161,11 +161,12 @@ impl Store {
     pub fn create(folder: &Path, config: &RunFile) -> Result<Self> {
         let folder_error = |source| StoreError::Folder { path: folder.to_owned(), source };
         std::fs::create_dir_all(folder).map_err(folder_error)?;
-        if file_of(folder).exists() {
-            return Err(StoreError::Exists { path: folder.to_owned() });
-        }
         let mut store = Self::connect(folder, true)?;
         let error = store.error();
+        // A host killed before its first transaction leaves a file without a version.
+        if store.version()? != 0 {
+            return Err(StoreError::Exists { path: folder.to_owned() });
+        }
         let transaction = store.connection.transaction().map_err(&error)?;
         transaction.execute_batch(include_str!("schema.sql")).map_err(&error)?;
         transaction.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(&error)?;
@@ -198,10 +199,10 @@ impl Store {
         }
         let mut store = Self::connect(folder, write)?;
         let error = store.error();
-        let version: i64 = store
-            .connection
-            .pragma_query_value(None, "user_version", |row| row.get(0))
-            .map_err(&error)?;
+        let version = store.version()?;
+        if version == 0 {
+            return Err(StoreError::Missing { path: folder.to_owned() });
+        }
         if version != SCHEMA_VERSION {
             let message = format!("store version {version}, this program knows {SCHEMA_VERSION}");
             return Err(StoreError::Value { path: folder.to_owned(), message });
@@ -235,6 +236,12 @@ impl Store {
         connection.busy_timeout(std::time::Duration::from_secs(10)).map_err(error)?;
         connection.set_prepared_statement_cache_capacity(64);
         Ok(Self { path, connection, next_event: 0, _lock: lock })
+    }
+
+    fn version(&self) -> Result<i64> {
+        self.connection
+            .pragma_query_value(None, "user_version", |row| row.get(0))
+            .map_err(self.error())
     }
 
     /// The run's folder.
@@ -439,6 +446,32 @@ impl Store {
             stored.evaluation.findings = self.findings(stored.evaluation_id)?;
         }
         Ok(found)
+    }
+
+    /// The injected seed of all search evaluations; 0 before the reference was measured.
+    ///
+    /// # Errors
+    /// When the store is damaged.
+    pub fn search_seed(&self) -> Result<u64> {
+        let query = "SELECT seed FROM evaluations WHERE purpose = 'search' LIMIT 1";
+        let seed: Option<i64> = self
+            .connection
+            .query_row(query, [], |row| row.get(0))
+            .optional()
+            .map_err(self.error())?;
+        Ok(seed.unwrap_or(0) as u64)
+    }
+
+    /// The reference program's identity, once it was measured.
+    ///
+    /// # Errors
+    /// When the store is damaged.
+    pub fn reference(&self) -> Result<Option<ProgramId>> {
+        let query = "SELECT program FROM iterations WHERE iteration = 0";
+        self.connection
+            .query_row(query, [], |row| row.get(0).map(ProgramId))
+            .optional()
+            .map_err(self.error())
     }
 
     fn iterations_where(&self, condition: &str) -> Result<Vec<StoredIteration>> {

@@ -1,0 +1,268 @@
+//! The arguments of every command.
+
+use crate::failure::EXIT_CODES;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Runs progress-oriented benchmarks: searches for better programs and believes only what it
+/// measured itself.
+#[derive(Debug, Parser)]
+#[command(name = "forerunner", version, about, after_help = EXIT_CODES)]
+pub(crate) struct Arguments {
+    /// Another folder with plugins; may be given several times, searched first.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) plugins: Vec<PathBuf>,
+    /// Log level (error, warn, info, debug, trace) or filter.
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub(crate) log: Option<String>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Search for better programs.
+    Run(Run),
+    /// Check and measure one program.
+    Evaluate(Evaluate),
+    /// Show a run's programs: how the best one came about, with its diffs.
+    Show(Show),
+    /// Replay a run's event log, or list the runs in a folder.
+    Log(Log),
+    /// Look at plugins.
+    Plugin(Plugin),
+    /// Make data sets.
+    Data(Data),
+    /// Serve a host over standard input and output (started by the host itself).
+    #[command(hide = true)]
+    Worker,
+    /// Print shell completions.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  forerunner run quickstart                     a shipped preset
+  forerunner run search.toml --set run.seed=7   a run file, one value changed
+  forerunner run --resume runs/quickstart-001   go on after Ctrl-C or a crash
+  forerunner run quickstart --events ndjson     one JSON object per event
+
+A run file:
+  [environment]
+  name = \"nanogpt\"
+  config = { track = \"cpu\" }
+
+  [[mutator]]
+  name = \"tuner\"
+
+  [selector]
+  name = \"islands\"
+
+  [run]
+  seed = 1
+  mode = \"steady\"        # or \"generations\": replays identically
+  slots = 1              # programs measured at the same time, each on its own core
+
+  [budget]
+  evaluations = 100
+  seconds = 3600
+
+  [confirm]
+  finalists = 3          # measured again on fresh seeds and held-out data
+  seeds = 3";
+
+/// Search for better programs.
+#[derive(Debug, Args)]
+#[command(after_help = RUN_EXAMPLES)]
+pub(crate) struct Run {
+    /// Run file, or the name of a preset.
+    #[arg(value_name = "FILE|PRESET", required_unless_present = "resume")]
+    pub(crate) file: Option<String>,
+    /// Go on with the run in this folder.
+    #[arg(long, value_name = "RUN", conflicts_with = "out")]
+    pub(crate) resume: Option<PathBuf>,
+    /// Folder for the run (default: runs/NAME-NNN).
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Change a value of the run file, as `key.path=value`; may be given several times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Write every event to standard output in this form, and nothing else.
+    #[arg(long, value_name = "FORM")]
+    pub(crate) events: Option<EventForm>,
+    /// Print the summary as one JSON object on standard output; progress goes to standard error.
+    #[arg(long, conflicts_with = "events")]
+    pub(crate) json: bool,
+    /// Show only new bests and trouble.
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+    /// Run programs without a sandbox. Every result says so. Never do this with programs that
+    /// you did not write.
+    #[arg(long)]
+    pub(crate) unsafe_no_sandbox: bool,
+}
+
+/// A form of event output.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum EventForm {
+    /// One JSON object per line.
+    Ndjson,
+}
+
+const EVALUATE_EXAMPLES: &str = "\
+Examples:
+  forerunner evaluate reference --environment nanogpt --track cpu
+  forerunner evaluate my_gpt.rs --environment nanogpt --track cpu --seed 2 --json
+  forerunner evaluate reference --environment nanogpt --track cpu --print > my_gpt.rs";
+
+/// Check and measure one program.
+#[derive(Debug, Args)]
+#[command(after_help = EVALUATE_EXAMPLES)]
+pub(crate) struct Evaluate {
+    /// Source file or folder, or `reference`.
+    pub(crate) program: String,
+    /// The environment.
+    #[arg(long)]
+    pub(crate) environment: String,
+    /// The track within it.
+    #[arg(long)]
+    pub(crate) track: Option<String>,
+    /// The injected seed.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// The held-out slice that decides.
+    #[arg(long, default_value = "dev")]
+    pub(crate) slice: SliceName,
+    /// Further configuration of the environment, as a JSON object.
+    #[arg(long, value_name = "JSON")]
+    pub(crate) config: Option<String>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print the program instead of measuring it.
+    #[arg(long)]
+    pub(crate) print: bool,
+    /// Give up after this many wall seconds.
+    #[arg(long, default_value_t = 3600.0, value_name = "SECONDS")]
+    pub(crate) timeout: f64,
+    /// Run the program without a sandbox.
+    #[arg(long)]
+    pub(crate) unsafe_no_sandbox: bool,
+}
+
+/// A held-out slice.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum SliceName {
+    /// For searching.
+    Dev,
+    /// For confirmation.
+    Val,
+    /// For records.
+    Vault,
+}
+
+/// Show a run's programs.
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// Folder of the run.
+    pub(crate) run: PathBuf,
+    /// `best`, `reference`, or the start of a program's identity.
+    #[arg(default_value = "best")]
+    pub(crate) program: String,
+    /// Show the changes that led to it, step by step (the default for `best`).
+    #[arg(long)]
+    pub(crate) diff: bool,
+    /// Print the program's source.
+    #[arg(long, conflicts_with = "diff")]
+    pub(crate) source: bool,
+    /// Print its evaluation as one JSON object.
+    #[arg(long, conflicts_with_all = ["diff", "source"])]
+    pub(crate) json: bool,
+}
+
+/// Replay a run's event log.
+#[derive(Debug, Args)]
+pub(crate) struct Log {
+    /// Folder of a run, or a folder that holds runs.
+    #[arg(default_value = "runs")]
+    pub(crate) run: PathBuf,
+    /// One JSON object per event.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Look at plugins.
+#[derive(Debug, Args)]
+pub(crate) struct Plugin {
+    #[command(subcommand)]
+    pub(crate) command: PluginCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PluginCommand {
+    /// List the plugins on the search path.
+    List {
+        /// Print a JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Load one file and show what it offers.
+    Inspect {
+        /// The library.
+        file: PathBuf,
+        /// Print a JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Make data sets.
+#[derive(Debug, Args)]
+pub(crate) struct Data {
+    #[command(subcommand)]
+    pub(crate) command: DataCommand,
+}
+
+const PREPARE_EXAMPLES: &str = "\
+Examples:
+  forerunner data prepare --text shakespeare.txt --name shakespeare --out data/shakespeare
+  forerunner data prepare --train shard1.bin --val shard0.bin --name fineweb --out data/fineweb
+  forerunner data prepare --locked-dependencies Cargo.toml --name rust-deps --out data/rust-deps
+
+Then point a run at it: --set environment.config.dataset=data/shakespeare";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DataCommand {
+    /// Make a data set from text, token shards, or the sources of locked dependencies.
+    #[command(after_help = PREPARE_EXAMPLES)]
+    Prepare(Prepare),
+}
+
+#[derive(Debug, Args)]
+#[group(id = "source", required = true, multiple = true)]
+pub(crate) struct Prepare {
+    /// Text files or folders of them, read as bytes.
+    #[arg(long, value_name = "FILE|DIR", group = "source", conflicts_with_all = ["train", "val", "locked_dependencies"])]
+    pub(crate) text: Vec<PathBuf>,
+    /// Token shards to train on.
+    #[arg(long, value_name = "BIN", group = "source", requires = "val")]
+    pub(crate) train: Vec<PathBuf>,
+    /// Token shards to hold out.
+    #[arg(long, value_name = "BIN", group = "source", requires = "train")]
+    pub(crate) val: Vec<PathBuf>,
+    /// A Cargo.toml whose locked dependencies' sources are the text.
+    #[arg(long, value_name = "MANIFEST", group = "source", conflicts_with_all = ["train", "val"])]
+    pub(crate) locked_dependencies: Option<PathBuf>,
+    /// Name of the data set.
+    #[arg(long)]
+    pub(crate) name: String,
+    /// Folder to make.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    /// The environment whose data this is.
+    #[arg(long, default_value = "nanogpt")]
+    pub(crate) environment: String,
+}

@@ -1,0 +1,52 @@
+//! Where things are: the installation, its plugins, presets and data.
+
+use std::path::{Path, PathBuf};
+
+/// The installation this binary belongs to: FORERUNNER_PREFIX, or the folder above `bin/`.
+pub(crate) fn prefix() -> Option<PathBuf> {
+    if let Some(prefix) = std::env::var_os("FORERUNNER_PREFIX") {
+        return Some(PathBuf::from(prefix));
+    }
+    let exe = std::env::current_exe().ok()?;
+    let prefix = exe.parent()?.parent()?;
+    prefix.join("lib/forerunner").is_dir().then(|| prefix.to_owned())
+}
+
+/// Folders with plugins: those given, FORERUNNER_PLUGINS (separated by `:`), the installation's.
+pub(crate) fn plugin_folders(given: &[PathBuf]) -> Vec<PathBuf> {
+    let mut folders = given.to_vec();
+    if let Some(paths) = std::env::var_os("FORERUNNER_PLUGINS") {
+        folders.extend(std::env::split_paths(&paths));
+    }
+    folders.extend(prefix().map(|prefix| prefix.join("lib/forerunner/plugins")));
+    folders
+}
+
+/// Folders with presets.
+pub(crate) fn preset_folders() -> Vec<PathBuf> {
+    prefix().map(|prefix| prefix.join("share/forerunner/presets")).into_iter().collect()
+}
+
+/// The command that starts a worker: this binary itself.
+pub(crate) fn worker_command() -> std::io::Result<Vec<PathBuf>> {
+    Ok(vec![std::env::current_exe()?, PathBuf::from("worker")])
+}
+
+/// The next free `runs/NAME-NNN`.
+pub(crate) fn next_run_folder(name: &str) -> PathBuf {
+    let stem = Path::new(name).file_stem().map_or_else(|| "run".into(), |s| s.to_string_lossy());
+    (1..)
+        .map(|number| PathBuf::from("runs").join(format!("{stem}-{number:03}")))
+        .find(|folder| !folder.exists())
+        .unwrap_or_else(|| PathBuf::from("runs").join(stem.as_ref()))
+}
+
+/// A folder for single evaluations: the user's cache, or a temporary one.
+pub(crate) fn cache_folder() -> PathBuf {
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(home)
+        .unwrap_or_else(std::env::temp_dir)
+        .join("forerunner")
+}

@@ -1,0 +1,135 @@
+//! `forerunner run`.
+
+use crate::{
+    arguments::Run,
+    failure::{Failure, INTERRUPTED},
+    paths,
+};
+use forerunner_report::{
+    ndjson,
+    terminal::{Live, Look, Stream},
+};
+use forerunner_runtime::{
+    config::RunFile,
+    engine::{self, Control, RunOptions},
+    event::{EndReason, Event, EventKind},
+    registry::Registry,
+    store::Store,
+};
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    iterator::Signals,
+};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+pub(crate) fn run(mut arguments: Run, plugins: &[PathBuf]) -> Result<ExitCode, Failure> {
+    if arguments.unsafe_no_sandbox {
+        arguments.set.push("environment.config.unsafe_no_sandbox=true".to_owned());
+    }
+    let given = match &arguments.file {
+        Some(name) => Some(RunFile::load(name, &paths::preset_folders(), &arguments.set)?),
+        None => None,
+    };
+    let (config, folder) = match (&arguments.resume, given) {
+        (Some(folder), given) => {
+            (engine::resumed_config(folder, given, &arguments.set)?, folder.clone())
+        }
+        (None, Some(config)) => {
+            let name = arguments.file.as_deref().unwrap_or("run");
+            (config, arguments.out.clone().unwrap_or_else(|| paths::next_run_folder(name)))
+        }
+        (None, None) => return Err(Failure::usage("no run file")),
+    };
+    let control = Control::default();
+    watch_signals(&control)?;
+    let options = RunOptions {
+        config,
+        cache_dir: folder.join("cache"),
+        folder: folder.clone(),
+        resume: arguments.resume.is_some(),
+        registry: Registry::new(paths::plugin_folders(plugins)),
+        worker_command: paths::worker_command()?,
+        control,
+    };
+    let mut output = Output::new(&arguments);
+    if arguments.resume.is_some() {
+        output.replay(&Store::read(&folder)?.events()?);
+    }
+    let summary = engine::run(options, &mut |event| output.event(event))?;
+    output.finish(&summary)?;
+    Ok(match summary.reason {
+        EndReason::Interrupted => ExitCode::from(INTERRUPTED),
+        EndReason::Evaluations | EndReason::Time => ExitCode::SUCCESS,
+    })
+}
+
+/// First Ctrl-C (or SIGTERM): finish what is being measured. Second: stop now.
+fn watch_signals(control: &Control) -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let control = control.clone();
+    std::thread::spawn(move || {
+        for (index, _) in signals.forever().enumerate() {
+            control.interrupt();
+            let message = match index {
+                0 => "\nstopping when the measurements under way are done (Ctrl-C again: stop now)",
+                1 => "\nstopping now",
+                _ => continue,
+            };
+            drop(writeln!(io::stderr(), "{message}"));
+        }
+    });
+    Ok(())
+}
+
+/// Where events go.
+enum Output {
+    Live(Live<Box<dyn Write>>, bool),
+    Ndjson(ndjson::Writer<io::Stdout>),
+}
+
+impl Output {
+    fn new(arguments: &Run) -> Self {
+        if arguments.events.is_some() {
+            return Self::Ndjson(ndjson::Writer::new(io::stdout()));
+        }
+        let stream = if arguments.json { Stream::Stderr } else { Stream::Stdout };
+        let look = Look { quiet: arguments.quiet, ..Look::detect(stream) };
+        let out: Box<dyn Write> =
+            if arguments.json { Box::new(io::stderr()) } else { Box::new(io::stdout()) };
+        Self::Live(Live::new(out, look), arguments.json)
+    }
+
+    fn replay(&mut self, events: &[Event]) {
+        if let Self::Live(live, _) = self {
+            events.iter().for_each(|event| live.replay(event));
+        }
+    }
+
+    /// A closed pipe must not end a run: whoever reads is gone, the results are in the store.
+    fn event(&mut self, event: &Event) {
+        drop(match (self, &event.kind) {
+            (Self::Live(live, _), EventKind::Tick) => live.tick(event.at),
+            (Self::Live(live, _), _) => live.event(event),
+            (Self::Ndjson(_), EventKind::Tick) => Ok(()),
+            (Self::Ndjson(writer), _) => writer.event(event),
+        });
+    }
+
+    fn finish(&mut self, summary: &forerunner_runtime::event::Summary) -> io::Result<()> {
+        match self {
+            Self::Live(live, json) => {
+                live.clear()?;
+                if *json {
+                    let text = serde_json::to_string(summary).map_err(io::Error::other)?;
+                    writeln!(io::stdout(), "{text}")?;
+                }
+                Ok(())
+            }
+            Self::Ndjson(_) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! `forerunner show` and `forerunner log`.
+
+use crate::{
+    arguments::{Log, Show},
+    failure::Failure,
+};
+use forerunner_core::{Objectives, ProgramId, Slice};
+use forerunner_report::{
+    EvaluationReport, Step, lineage as render, ndjson,
+    terminal::{Live, Look},
+};
+use forerunner_runtime::{
+    lineage::{Account, account, best, lineage},
+    store::Store,
+};
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+pub(crate) fn show(arguments: &Show) -> Result<ExitCode, Failure> {
+    let store = Store::read(&arguments.run)?;
+    let account = account(&store)?;
+    let id = resolve(&store, &account, &arguments.program)?;
+    let mut out = io::stdout();
+    if arguments.source {
+        let program = store.program(&id)?.unwrap_or_default();
+        for text in program.files.values() {
+            write!(out, "{text}")?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    if arguments.diff {
+        write!(out, "{}", steps(&store, &account, &id)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Some(made) = store.iterations_of(&id)?.into_iter().next() else {
+        return Err(Failure::usage(format_args!("program {id} was never measured")));
+    };
+    let mut evaluation = made.evaluation;
+    evaluation.telemetry.series = store.series(made.evaluation_id)?.into_iter().collect();
+    let objectives = account.objectives.clone().unwrap_or(Objectives(Vec::new()));
+    let report = EvaluationReport {
+        program: &id,
+        environment: &account.environment,
+        track: &account.track,
+        seed: store.search_seed()?,
+        slice: Slice::Dev,
+        objectives: &objectives.0,
+        evaluation: &evaluation,
+    };
+    if arguments.json {
+        writeln!(out, "{}", report.json())?;
+    } else {
+        write!(out, "{}\n{}", report.text(), steps(&store, &account, &id)?)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn resolve(store: &Store, account: &Account, name: &str) -> Result<ProgramId, Failure> {
+    let found = match name {
+        "best" => best(store, account)?,
+        "reference" => store.reference()?,
+        prefix => {
+            let mut like = store.programs_like(prefix)?;
+            if like.len() > 1 {
+                let shown: Vec<_> = like.iter().map(|id| id.0.as_str()).collect();
+                return Err(Failure::usage(format_args!(
+                    "`{prefix}` could be {}\nhint: give more digits",
+                    shown.join(", ")
+                )));
+            }
+            like.pop()
+        }
+    };
+    found.ok_or_else(|| {
+        Failure::usage(format_args!(
+            "the run has no program `{name}`\nhint: `best`, `reference`, or the first digits of an identity from `forerunner log`"
+        ))
+    })
+}
+
+fn steps(store: &Store, account: &Account, id: &ProgramId) -> Result<String, Failure> {
+    let objectives = account.objectives.clone().unwrap_or(Objectives(Vec::new()));
+    let made = lineage(store, id)?;
+    let mut loaded = Vec::new();
+    for step in &made {
+        let parent = step.iteration.parent.clone().unwrap_or_default();
+        let child = step.iteration.program.clone().unwrap_or_default();
+        let before = store.search_evaluation(&parent)?.map(|e| e.metrics).unwrap_or_default();
+        loaded.push((
+            store.program(&parent)?.unwrap_or_default(),
+            before,
+            store.program(&child)?.unwrap_or_default(),
+        ));
+    }
+    let steps: Vec<Step<'_>> = made
+        .iter()
+        .zip(&loaded)
+        .map(|(step, (parent, before, child))| Step {
+            iteration: step.iteration.iteration,
+            mutator: &step.iteration.mutator,
+            idea: &step.iteration.idea,
+            parent,
+            before,
+            child,
+            after: &step.evaluation.metrics,
+        })
+        .collect();
+    Ok(render(&objectives, &steps))
+}
+
+pub(crate) fn log(arguments: &Log) -> Result<ExitCode, Failure> {
+    let mut out = io::stdout();
+    if !arguments.run.join("store.sqlite").exists() && arguments.run.is_dir() {
+        let mut entries: Vec<_> = std::fs::read_dir(&arguments.run)
+            .map_err(|error| Failure::reading(&arguments.run, &error))?
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.join("store.sqlite").exists())
+            .collect();
+        entries.sort();
+        for path in entries {
+            match Store::read(&path).and_then(|store| account(&store)) {
+                Ok(account) => {
+                    let state = match &account.summary {
+                        Some(summary) => format!("{} iterations", summary.iterations),
+                        None => "not finished".to_owned(),
+                    };
+                    let (environment, track) = (&account.environment, &account.track);
+                    writeln!(out, "{}  {environment} {track}  {state}", path.display())?;
+                }
+                Err(error) => writeln!(out, "{}  {error}", path.display())?,
+            }
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let events = Store::read(&arguments.run)?.events()?;
+    if arguments.json {
+        let mut writer = ndjson::Writer::new(out);
+        for event in &events {
+            writer.event(event)?;
+        }
+    } else {
+        let mut live = Live::new(out, Look::plain());
+        for event in &events {
+            live.event(event)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

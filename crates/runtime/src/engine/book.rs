@@ -1,0 +1,269 @@
+//! The book of a run: its store, its events, and what they add up to.
+
+use super::RunError;
+use crate::{
+    event::{Evaluated, Event, EventKind},
+    store::{Iteration, Store},
+};
+use forerunner_core::{
+    Attempt, EnvironmentSpec, Evaluation, Finding, Metrics, Objectives, Program, ProgramId,
+    Telemetry, Verdict,
+};
+use forerunner_stats::Frontier;
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, VecDeque},
+    time::Instant,
+};
+
+/// Failed attempts that are remembered for mutators.
+const REMEMBERED_FAILURES: usize = 32;
+
+/// Candidates for confirmation that are remembered; more finalists than this make no sense.
+const LEADERS: usize = 32;
+
+/// A complete iteration on its way into the book.
+pub(super) struct Entry {
+    pub(super) iteration: Iteration,
+    pub(super) program: Option<Program>,
+    pub(super) evaluation: Evaluation,
+    /// Checks that failed on the way.
+    pub(super) failed_checks: Vec<(forerunner_core::Cause, Vec<Finding>)>,
+}
+
+pub(super) struct Book<'a> {
+    pub(super) store: Store,
+    sink: &'a mut dyn FnMut(&Event),
+    started: Instant,
+    /// Events that wait for the next transaction.
+    unwritten: Vec<Event>,
+    pub(super) task: EnvironmentSpec,
+    frontier: Frontier<(ProgramId, Metrics)>,
+    pub(super) best: Option<(ProgramId, Metrics)>,
+    /// The best programs besides the reference, best first.
+    pub(super) leaders: Vec<(ProgramId, Metrics)>,
+    pub(super) reference: Metrics,
+    pub(super) failures: BTreeMap<String, u64>,
+    pub(super) iterations: u64,
+    pub(super) accepted: u64,
+    recent_failures: VecDeque<(ProgramId, Attempt)>,
+}
+
+impl<'a> Book<'a> {
+    pub(super) fn new(store: Store, sink: &'a mut dyn FnMut(&Event), started: Instant) -> Self {
+        let task = EnvironmentSpec::new("");
+        Self {
+            store,
+            sink,
+            started,
+            unwritten: Vec::new(),
+            frontier: Frontier::over(&[]),
+            task,
+            best: None,
+            leaders: Vec::new(),
+            reference: Metrics::new(),
+            failures: BTreeMap::new(),
+            iterations: 0,
+            accepted: 0,
+            recent_failures: VecDeque::new(),
+        }
+    }
+
+    /// Sets the environment once it is known.
+    pub(super) fn begin(&mut self, task: EnvironmentSpec) {
+        let axes = if task.frontier.is_empty() { &task.objectives.0 } else { &task.frontier };
+        self.frontier = Frontier::over(axes);
+        self.task = task;
+    }
+
+    pub(super) fn seconds(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+
+    /// Emits an event and keeps it for the next transaction.
+    pub(super) fn emit(&mut self, kind: EventKind) {
+        let event = Event { at: self.seconds(), kind };
+        (self.sink)(&event);
+        if !event.kind.is_live_only() {
+            self.unwritten.push(event);
+        }
+    }
+
+    /// Writes the events that wait.
+    pub(super) fn flush(&mut self) -> Result<(), RunError> {
+        if !self.unwritten.is_empty() {
+            self.store.record_events(&self.unwritten)?;
+            self.unwritten.clear();
+        }
+        Ok(())
+    }
+
+    /// Takes a measurement into the sums without emitting or writing anything. Says whether it
+    /// is a new best and whether it is on the frontier.
+    pub(super) fn count(&mut self, iteration: &Iteration, evaluation: &Evaluation) -> (bool, bool) {
+        if iteration.iteration > 0 {
+            self.iterations += 1;
+        }
+        match evaluation.verdict {
+            Verdict::Accepted => {
+                self.accepted += u64::from(iteration.iteration > 0);
+                let Some(id) = &iteration.program else { return (false, false) };
+                let best = self.best.as_ref().is_none_or(|(_, best)| {
+                    self.task.objectives.compare(&evaluation.metrics, best) == Ordering::Less
+                });
+                if best {
+                    self.best = Some((id.clone(), evaluation.metrics.clone()));
+                }
+                if iteration.iteration > 0 {
+                    self.lead(id, &evaluation.metrics);
+                }
+                (best, !iteration.duplicate && self.place(id, &evaluation.metrics))
+            }
+            Verdict::Rejected => {
+                *self.failures.entry("rejected".to_owned()).or_default() += 1;
+                (false, false)
+            }
+            Verdict::Failed(cause) => {
+                *self.failures.entry(cause.as_str().to_owned()).or_default() += 1;
+                self.remember(iteration, cause, evaluation);
+                (false, false)
+            }
+        }
+    }
+
+    fn lead(&mut self, id: &ProgramId, metrics: &Metrics) {
+        if self.leaders.iter().any(|(known, _)| known == id) {
+            return;
+        }
+        let objectives = &self.task.objectives;
+        let at = self
+            .leaders
+            .partition_point(|(_, other)| objectives.compare(other, metrics) != Ordering::Greater);
+        self.leaders.insert(at, (id.clone(), metrics.clone()));
+        self.leaders.truncate(LEADERS);
+    }
+
+    fn place(&mut self, id: &ProgramId, metrics: &Metrics) -> bool {
+        let axes = if self.task.frontier.is_empty() {
+            &self.task.objectives.0
+        } else {
+            &self.task.frontier
+        };
+        let point = forerunner_stats::place(axes, metrics);
+        self.frontier.insert((id.clone(), metrics.clone()), &point)
+    }
+
+    fn remember(
+        &mut self,
+        iteration: &Iteration,
+        cause: forerunner_core::Cause,
+        evaluation: &Evaluation,
+    ) {
+        let Some(parent) = &iteration.parent else { return };
+        if self.recent_failures.len() == REMEMBERED_FAILURES {
+            self.recent_failures.pop_front();
+        }
+        let attempt =
+            Attempt { idea: iteration.idea.clone(), cause, findings: evaluation.findings.clone() };
+        self.recent_failures.push_back((parent.clone(), attempt));
+    }
+
+    /// The latest failed attempts on a parent, at most three.
+    pub(super) fn failures_of(&self, parent: &ProgramId) -> Vec<Attempt> {
+        let of_parent = self.recent_failures.iter().rev().filter(|(id, _)| id == parent);
+        of_parent.take(3).map(|(_, attempt)| attempt.clone()).collect()
+    }
+
+    /// Writes a complete iteration, with the events so far.
+    pub(super) fn write(&mut self, entry: &Entry, seed: u64) -> Result<(), RunError> {
+        let Entry { iteration, program, evaluation, .. } = entry;
+        let events = &self.unwritten;
+        self.store.record_iteration(iteration, program.as_ref(), seed, evaluation, events)?;
+        self.unwritten.clear();
+        Ok(())
+    }
+
+    /// Writes a complete iteration whose events must wait for those of earlier ones.
+    pub(super) fn write_ahead(&mut self, entry: &Entry, seed: u64) -> Result<(), RunError> {
+        let Entry { iteration, program, evaluation, .. } = entry;
+        self.store.record_iteration(iteration, program.as_ref(), seed, evaluation, &[])?;
+        Ok(())
+    }
+
+    /// Writes a confirming measurement, with the events so far.
+    pub(super) fn write_confirmation(
+        &mut self,
+        program: &ProgramId,
+        seed: u64,
+        slice: forerunner_core::Slice,
+        evaluation: &Evaluation,
+    ) -> Result<(), RunError> {
+        self.store.record_confirmation(program, seed, slice, evaluation, &self.unwritten)?;
+        self.unwritten.clear();
+        Ok(())
+    }
+
+    /// Emits the events of a complete iteration and counts it.
+    pub(super) fn announce(&mut self, entry: &Entry) {
+        let Iteration { iteration, mutator, parent, idea, .. } = &entry.iteration;
+        let parent = parent.clone().unwrap_or_default();
+        for (attempt, (cause, findings)) in entry.failed_checks.iter().enumerate() {
+            self.emit(EventKind::CheckFailed {
+                iteration: *iteration,
+                attempt: attempt as u32,
+                cause: *cause,
+                findings: findings.clone(),
+            });
+        }
+        let (best, on_frontier) = self.count(&entry.iteration, &entry.evaluation);
+        self.emit(EventKind::Evaluated(Evaluated {
+            iteration: *iteration,
+            generation: entry.iteration.generation,
+            mutator: mutator.clone(),
+            island: entry.iteration.island,
+            parent,
+            program: entry.iteration.program.clone(),
+            idea: idea.clone(),
+            repairs: entry.iteration.repairs,
+            evaluation: outline(&entry.evaluation),
+            on_frontier,
+            duplicate: entry.iteration.duplicate,
+        }));
+        if let (true, Some(program)) = (best, &entry.iteration.program) {
+            self.emit(EventKind::NewBest {
+                iteration: *iteration,
+                program: program.clone(),
+                metrics: entry.evaluation.metrics.clone(),
+            });
+        }
+    }
+
+    pub(super) fn announce_proposal(
+        &mut self,
+        iteration: u64,
+        mutator: &str,
+        parent: &ProgramId,
+        idea: &forerunner_core::Idea,
+    ) {
+        self.emit(EventKind::Proposed {
+            iteration,
+            mutator: mutator.to_owned(),
+            parent: parent.clone(),
+            idea: idea.clone(),
+        });
+    }
+
+    /// Programs on the frontier, by the first axis.
+    pub(super) fn frontier(&self) -> Vec<(ProgramId, Metrics)> {
+        self.frontier.iter().map(|(member, _)| member.clone()).collect()
+    }
+
+    pub(super) fn objectives(&self) -> &Objectives {
+        &self.task.objectives
+    }
+}
+
+/// An evaluation without telemetry, which is in the store and differs from replay to replay.
+pub(super) fn outline(evaluation: &Evaluation) -> Evaluation {
+    Evaluation { telemetry: Telemetry::default(), ..evaluation.clone() }
+}

@@ -1,0 +1,379 @@
+//! Lanes: threads that turn selections into checked programs ahead of the measurements.
+
+use super::{Control, search::Message};
+use crate::executor::{Call, Launch, Lost, Worker};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use forerunner_core::{
+    Cause, Check, Cost, Error, Evaluation, Finding, Host, Idea, Mutator, Program, Proposal,
+    ProposalRequest, RepairRequest, Verdict,
+};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    time::Duration,
+};
+
+/// A child to be proposed.
+pub(super) struct Job {
+    pub(super) iteration: u64,
+    pub(super) generation: u64,
+    pub(super) island: u32,
+    /// Index of the mutator.
+    pub(super) mutator: usize,
+    pub(super) request: ProposalRequest,
+}
+
+/// What a lane made of a job.
+pub(super) struct Prepared {
+    pub(super) iteration: u64,
+    pub(super) generation: u64,
+    pub(super) island: u32,
+    pub(super) mutator: usize,
+    pub(super) request: ProposalRequest,
+    pub(super) idea: Idea,
+    pub(super) cost: Cost,
+    pub(super) repairs: u32,
+    /// Checks that failed, in order: cause and findings.
+    pub(super) failed_checks: Vec<(Cause, Vec<Finding>)>,
+    /// The program, when the change applied.
+    pub(super) program: Option<Program>,
+    /// Remarks of the check that passed, or the evaluation that the last failure amounts to.
+    pub(super) outcome: Result<Vec<Finding>, Box<Evaluation>>,
+}
+
+/// A mutator with how it is scheduled.
+pub(super) struct LaneMutator {
+    pub(super) name: String,
+    pub(super) object: Box<dyn Mutator>,
+    /// Proposals of this mutator may be made at the same time.
+    pub(super) parallel: bool,
+}
+
+/// Lets proposals pass in the order of their iteration, so that mutators which learn while they
+/// propose replay identically.
+pub(super) struct Gate {
+    next: Mutex<Option<u64>>,
+    changed: Condvar,
+}
+
+impl Gate {
+    /// A gate that every proposal may pass at any time.
+    pub(super) fn open() -> Self {
+        Self { next: Mutex::new(None), changed: Condvar::new() }
+    }
+
+    /// A gate that lets `first` pass, then `first + 1`, and so on.
+    pub(super) fn ordered(first: u64) -> Self {
+        Self { next: Mutex::new(Some(first)), changed: Condvar::new() }
+    }
+
+    fn wait(&self, iteration: u64) {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        while next.is_some_and(|next| next < iteration) {
+            next = self.changed.wait(next).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn advance(&self, iteration: u64) {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(next) = next.as_mut() {
+            *next = (*next).max(iteration + 1);
+        }
+        self.changed.notify_all();
+    }
+}
+
+/// What all lanes share.
+pub(super) struct LaneContext {
+    pub(super) launch: Launch,
+    pub(super) mutators: Vec<LaneMutator>,
+    pub(super) gate: Gate,
+    pub(super) control: Control,
+    pub(super) repairs: u32,
+    pub(super) timeout: Duration,
+    pub(super) messages: Sender<Message>,
+    checkers: (Sender<Option<Worker>>, Receiver<Option<Worker>>),
+}
+
+impl LaneContext {
+    pub(super) fn new(
+        launch: Launch,
+        mutators: Vec<LaneMutator>,
+        gate: Gate,
+        control: Control,
+        settings: &crate::config::RunSettings,
+        messages: Sender<Message>,
+    ) -> Self {
+        let checkers = bounded(settings.checkers);
+        for _ in 0..settings.checkers {
+            // Started by whichever lane needs it first.
+            drop(checkers.0.send(None));
+        }
+        Self {
+            launch,
+            mutators,
+            gate,
+            control,
+            repairs: settings.repairs,
+            timeout: Duration::from_secs_f64(settings.evaluation_timeout_seconds),
+            messages,
+            checkers,
+        }
+    }
+
+    /// Starts one checker ahead of the first proposal.
+    pub(super) fn warm_up(&self) {
+        if let Ok(None) = self.checkers.1.recv() {
+            let worker = Worker::start(&self.launch, "check").ok();
+            drop(self.checkers.0.send(worker));
+        }
+    }
+
+    /// Ends the checkers.
+    pub(super) fn close(&self) {
+        while let Ok(worker) = self.checkers.1.try_recv() {
+            drop(worker);
+        }
+    }
+
+    fn check(&self, program: &Program) -> Result<Check, CheckLost> {
+        let Ok(slot) = self.checkers.1.recv() else { return Err(CheckLost::Stopped) };
+        let mut worker = match slot {
+            Some(worker) => worker,
+            None => match Worker::start(&self.launch, "check") {
+                Ok(worker) => worker,
+                Err(error) => {
+                    drop(self.checkers.0.send(None));
+                    drop(self.messages.send(Message::Fatal(error.into())));
+                    return Err(CheckLost::Stopped);
+                }
+            },
+        };
+        let call =
+            Call { abort: self.control.abort_flag(), timeout: self.timeout, progress: &|_, _| {} };
+        let answer = worker.check(program, &call);
+        match answer {
+            Ok(Ok(check)) => {
+                drop(self.checkers.0.send(Some(worker)));
+                Ok(check)
+            }
+            Ok(Err(error)) => {
+                drop(self.checkers.0.send(Some(worker)));
+                Err(if error == Error::Cancelled {
+                    CheckLost::Stopped
+                } else {
+                    CheckLost::Error(error)
+                })
+            }
+            Err(Lost::Aborted) => {
+                drop(self.checkers.0.send(None));
+                Err(CheckLost::Stopped)
+            }
+            Err(lost) => {
+                drop(self.checkers.0.send(None));
+                let (worker, reason) = ("check".to_owned(), lost.to_string());
+                drop(self.messages.send(Message::WorkerLost { worker, reason: reason.clone() }));
+                Err(CheckLost::Worker(reason))
+            }
+        }
+    }
+
+    /// Works on jobs until there are no more.
+    pub(super) fn serve(&self, jobs: &Receiver<Job>) {
+        for job in jobs {
+            let iteration = job.iteration;
+            let message = if self.control.is_stopping() {
+                self.gate.advance(iteration);
+                None
+            } else {
+                self.prepare(job)
+            };
+            let message = message.map_or(Message::Dropped, |p| Message::Prepared(Box::new(p)));
+            if self.messages.send(message).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// `None` when the run stops meanwhile.
+    fn prepare(&self, job: Job) -> Option<Prepared> {
+        let Job { iteration, generation, island, mutator, request } = job;
+        let entry = &self.mutators[mutator];
+        let host = LaneHost {
+            control: &self.control,
+            messages: &self.messages,
+            iteration,
+            cache_dir: self.launch.hello.cache_dir.clone(),
+            artifact_dir: self.launch.hello.artifact_dir.clone(),
+        };
+        self.gate.wait(iteration);
+        if entry.parallel {
+            self.gate.advance(iteration);
+        }
+        let proposal = entry.object.propose(&request, &host);
+        self.gate.advance(iteration);
+
+        let mut prepared = Prepared {
+            iteration,
+            generation,
+            island,
+            mutator,
+            request,
+            idea: Idea::default(),
+            cost: Cost::default(),
+            repairs: 0,
+            failed_checks: Vec::new(),
+            program: None,
+            outcome: Ok(Vec::new()),
+        };
+        let mut proposal = match proposal {
+            Ok(proposal) => proposal,
+            Err(Error::Cancelled) => return None,
+            Err(error) => {
+                let message = format!("mutator `{}`: {error}", entry.name);
+                let finding = Finding::error("mutator/error", message);
+                prepared.outcome = Err(Box::new(Evaluation::failed(Cause::Mutator, finding)));
+                return Some(prepared);
+            }
+        };
+        prepared.idea = proposal.idea.clone();
+        loop {
+            add_cost(&mut prepared.cost, &proposal.cost);
+            let (cause, findings) = match self.try_proposal(&proposal, &mut prepared)? {
+                Ok(remarks) => {
+                    prepared.outcome = Ok(remarks);
+                    return Some(prepared);
+                }
+                Err(failure) => failure,
+            };
+            prepared.failed_checks.push((cause, findings.clone()));
+            let repaired = if prepared.repairs < self.repairs && cause != Cause::Worker {
+                entry.object.repair(
+                    &RepairRequest {
+                        request: prepared.request.clone(),
+                        proposal: proposal.clone(),
+                        program: prepared.program.clone(),
+                        cause,
+                        findings: findings.clone(),
+                        attempt: prepared.repairs + 1,
+                    },
+                    &host,
+                )
+            } else {
+                Ok(None)
+            };
+            match repaired {
+                Ok(Some(next)) => {
+                    prepared.repairs += 1;
+                    proposal = next;
+                }
+                Err(Error::Cancelled) => return None,
+                Ok(None) | Err(_) => {
+                    prepared.outcome = Err(Box::new(Evaluation {
+                        verdict: Verdict::Failed(cause),
+                        findings,
+                        metrics: Default::default(),
+                        telemetry: Default::default(),
+                    }));
+                    return Some(prepared);
+                }
+            }
+        }
+    }
+
+    /// Applies and checks one proposal. `None` when the run stops meanwhile.
+    #[expect(clippy::type_complexity, reason = "the three outcomes are used once, right above")]
+    fn try_proposal(
+        &self,
+        proposal: &Proposal,
+        prepared: &mut Prepared,
+    ) -> Option<Result<Vec<Finding>, (Cause, Vec<Finding>)>> {
+        let parent = &prepared.request.parent.program;
+        let program = match forerunner_workbench::apply(parent, &proposal.change) {
+            Ok(program) => program,
+            Err(findings) => return Some(Err((Cause::Patch, findings))),
+        };
+        let check = self.check(&program);
+        prepared.program = Some(program);
+        match check {
+            Ok(check) if check.passed() => Some(Ok(check.findings)),
+            Ok(check) => Some(Err((check.cause.unwrap_or(Cause::Other), check.findings))),
+            Err(CheckLost::Stopped) => None,
+            Err(CheckLost::Worker(reason)) => {
+                Some(Err((Cause::Worker, vec![Finding::error("worker/lost", reason)])))
+            }
+            Err(CheckLost::Error(error)) => Some(Err((
+                Cause::Other,
+                vec![Finding::error("environment/error", error.to_string())],
+            ))),
+        }
+    }
+}
+
+enum CheckLost {
+    Stopped,
+    Worker(String),
+    Error(Error),
+}
+
+fn add_cost(total: &mut Cost, cost: &Cost) {
+    total.tokens_in += cost.tokens_in;
+    total.tokens_out += cost.tokens_out;
+    total.dollars += cost.dollars;
+}
+
+/// The host as a mutator sees it.
+struct LaneHost<'a> {
+    control: &'a Control,
+    messages: &'a Sender<Message>,
+    iteration: u64,
+    cache_dir: PathBuf,
+    artifact_dir: PathBuf,
+}
+
+impl Host for LaneHost<'_> {
+    fn record(&self, _series: &str, _step: u64, _value: f64) {}
+    fn progress(&self, fraction: f64, message: &str) {
+        drop(self.messages.send(Message::Progress {
+            iteration: Some(self.iteration),
+            fraction,
+            message: message.to_owned(),
+        }));
+    }
+    fn store(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, Error> {
+        let safe = name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+        if name.is_empty() || name.starts_with('.') || !safe {
+            return Err(Error::failed(format!("`{name}` is not an artifact name")));
+        }
+        let path = self.artifact_dir.join(format!("{}-{name}", self.iteration));
+        std::fs::create_dir_all(&self.artifact_dir)
+            .and_then(|()| std::fs::write(&path, bytes))
+            .map_err(Error::failed)?;
+        Ok(path)
+    }
+    fn cache_dir(&self) -> PathBuf {
+        self.cache_dir.clone()
+    }
+    fn cancelled(&self) -> bool {
+        self.control.is_stopping()
+    }
+}
+
+/// The lanes of a run; dropping the sender of jobs ends them.
+pub(super) fn start(
+    context: &Arc<LaneContext>,
+    lanes: usize,
+    jobs: &Receiver<Job>,
+) -> Vec<std::thread::JoinHandle<()>> {
+    (0..lanes)
+        .map(|lane| {
+            let (context, jobs) = (context.clone(), jobs.clone());
+            std::thread::spawn(move || {
+                if lane == 0 {
+                    context.warm_up();
+                }
+                context.serve(&jobs);
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,98 @@
+//! Resuming: brings selector, mutators and book back to where the store says they were.
+
+use super::{
+    RunError,
+    book::{Book, Entry},
+    search::Search,
+};
+use crate::{config::Mode, event::EventKind, store::StoredIteration};
+use forerunner_core::Program;
+use std::collections::BTreeSet;
+
+/// Reads what the store holds and makes sure that it belongs to this environment. A new run gets
+/// the environment's identity written down instead.
+pub(super) fn check(
+    book: &mut Book<'_>,
+    reference: &Program,
+) -> Result<Vec<StoredIteration>, RunError> {
+    let identity = format!(
+        "{} {} {} {}",
+        book.task.name,
+        book.task.track,
+        book.task.fingerprint,
+        reference.id()
+    );
+    match book.store.meta("environment")? {
+        None => book.store.set_meta("environment", &identity)?,
+        Some(known) if known == identity => {}
+        Some(known) => {
+            let change =
+                format!("environment (name, track, fingerprint, reference): {known} → {identity}");
+            return Err(RunError::Changed(change));
+        }
+    }
+    Ok(book.store.iterations()?)
+}
+
+impl Search<'_> {
+    /// Takes in everything that was completed before. In a generation that was cut off, complete
+    /// children are kept and only the others are made again.
+    pub(super) fn replay(&mut self, mut stored: Vec<StoredIteration>) -> Result<(), RunError> {
+        let announced: BTreeSet<u64> = self
+            .book
+            .store
+            .events()?
+            .into_iter()
+            .filter_map(|event| match event.kind {
+                EventKind::Evaluated(evaluated) => Some(evaluated.iteration),
+                _ => None,
+            })
+            .collect();
+        let last = stored.iter().map(|one| one.iteration.iteration).max().unwrap_or(0);
+        let children = self.config.run.children as u64;
+        let generations = self.config.run.mode == Mode::Generations;
+        let complete = |generation: u64, stored: &[StoredIteration]| {
+            stored.iter().filter(|one| one.iteration.generation == generation).count() as u64
+                == children
+        };
+        let open = stored
+            .last()
+            .map(|one| one.iteration.generation)
+            .filter(|generation| generations && *generation > 0 && !complete(*generation, &stored));
+        if !generations {
+            stored.sort_by_key(|one| one.evaluation_id);
+        }
+        self.set_next(last + 1);
+        if let Some(generation) = open {
+            self.set_next((generation - 1) * children + 1);
+        }
+        for one in stored {
+            let program = match &one.iteration.program {
+                Some(id) => self.book.store.program(id)?,
+                None => None,
+            };
+            let generation = one.iteration.generation;
+            let is_reference = one.iteration.iteration == 0;
+            let entry = Entry {
+                iteration: one.iteration,
+                program,
+                evaluation: one.evaluation,
+                failed_checks: Vec::new(),
+            };
+            if is_reference {
+                self.book.reference = entry.evaluation.metrics.clone();
+            }
+            if is_reference || announced.contains(&entry.iteration.iteration) {
+                self.book.count(&entry.iteration, &entry.evaluation);
+            } else {
+                self.book.announce(&entry);
+            }
+            if Some(generation) == open {
+                self.adopt(entry);
+            } else {
+                self.insert(&entry)?;
+            }
+        }
+        self.book.flush()
+    }
+}

@@ -1,0 +1,136 @@
+//! Slots: threads that measure, each with a worker process and a core to itself.
+
+use super::{Control, search::Message};
+use crate::executor::{Call, Launch, Lost, Worker};
+use crossbeam_channel::{Receiver, Sender};
+use forerunner_core::{Cause, Error, Evaluation, EvaluationRequest, Finding};
+use nix::{
+    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
+    unistd::Pid,
+};
+use std::time::{Duration, Instant};
+
+/// What a measurement is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ticket {
+    Reference,
+    Child(u64),
+    /// Index into the confirmation's plan.
+    Confirm(usize),
+}
+
+/// A measurement to make.
+pub(super) struct Measure {
+    pub(super) ticket: Ticket,
+    pub(super) request: EvaluationRequest,
+}
+
+/// One slot.
+pub(super) struct Slot {
+    pub(super) index: usize,
+    /// The core it has to itself.
+    pub(super) core: Option<usize>,
+    pub(super) launch: Launch,
+    pub(super) timeout: Duration,
+    pub(super) control: Control,
+    pub(super) messages: Sender<Message>,
+}
+
+impl Slot {
+    /// Measures until there is nothing more.
+    pub(super) fn serve(&self, measures: &Receiver<Measure>) {
+        let label = format!("measure-{}", self.index);
+        let mut worker = None;
+        if let Some(started) = self.start(&label) {
+            drop(self.messages.send(Message::Ready(Box::new(started.spec().clone()))));
+            worker = Some(started);
+        }
+        for Measure { ticket, mut request } in measures {
+            if self.control.is_stopping() {
+                drop(self.messages.send(Message::Dropped));
+                continue;
+            }
+            request.slot = self.core;
+            let Some(mut current) = worker.take().or_else(|| self.start(&label)) else { return };
+            let started = Instant::now();
+            let iteration = match ticket {
+                Ticket::Child(iteration) => Some(iteration),
+                Ticket::Reference | Ticket::Confirm(_) => None,
+            };
+            let progress = |fraction, message| {
+                drop(self.messages.send(Message::Progress { iteration, fraction, message }));
+            };
+            let call = Call {
+                abort: self.control.abort_flag(),
+                timeout: self.timeout,
+                progress: &progress,
+            };
+            let answer = current.evaluate(request, &call);
+            let evaluation = match answer {
+                Ok(Ok(evaluation)) => evaluation,
+                Ok(Err(Error::Cancelled)) | Err(Lost::Aborted) => {
+                    drop(self.messages.send(Message::Dropped));
+                    continue;
+                }
+                Ok(Err(error)) => Evaluation::failed(
+                    Cause::Other,
+                    Finding::error("environment/error", error.to_string()),
+                ),
+                Err(lost) => {
+                    let reason = lost.to_string();
+                    let worker = label.clone();
+                    drop(
+                        self.messages.send(Message::WorkerLost { worker, reason: reason.clone() }),
+                    );
+                    let finding = Finding::error("worker/lost", reason);
+                    let evaluation = Evaluation::failed(Cause::Worker, finding);
+                    self.answer(ticket, evaluation, started);
+                    continue;
+                }
+            };
+            worker = Some(current);
+            self.answer(ticket, evaluation, started);
+        }
+    }
+
+    fn answer(&self, ticket: Ticket, evaluation: Evaluation, started: Instant) {
+        let evaluation = Box::new(evaluation);
+        let finished = Instant::now();
+        drop(self.messages.send(Message::Measured { ticket, evaluation, started, finished }));
+    }
+
+    fn start(&self, label: &str) -> Option<Worker> {
+        match Worker::start(&self.launch, label) {
+            Ok(worker) => Some(worker),
+            Err(error) => {
+                drop(self.messages.send(Message::Fatal(error.into())));
+                None
+            }
+        }
+    }
+}
+
+/// The cores this process may use.
+fn cores() -> Vec<usize> {
+    let this = Pid::from_raw(0);
+    let set = sched_getaffinity(this).unwrap_or_else(|_| CpuSet::new());
+    (0..CpuSet::count()).filter(|core| set.is_set(*core).unwrap_or(false)).collect()
+}
+
+/// Gives each slot a core, the last ones first, and moves this process and everything it starts
+/// (checks, compilations) to the cores that remain, when any do.
+pub(super) fn assign_cores(slots: usize) -> Vec<Option<usize>> {
+    let cores = cores();
+    if cores.is_empty() {
+        return vec![None; slots];
+    }
+    let (rest, measured) = cores.split_at(cores.len().saturating_sub(slots));
+    if !rest.is_empty() {
+        let mut set = CpuSet::new();
+        if rest.iter().all(|core| set.set(*core).is_ok()) {
+            // Only a convenience: without it checks and measurements share cores.
+            let _ = sched_setaffinity(Pid::from_raw(0), &set);
+        }
+    }
+    (0..slots).map(|slot| Some(measured[slot % measured.len()])).collect()
+}
