@@ -5,6 +5,7 @@ use crate::{
     failure::{Failure, INTERRUPTED},
     paths,
 };
+use forerunner_core::Objectives;
 use forerunner_report::{
     ndjson,
     terminal::{Live, Look, Stream},
@@ -12,7 +13,7 @@ use forerunner_report::{
 use forerunner_runtime::{
     config::RunFile,
     engine::{self, Control, RunOptions},
-    event::{EndReason, Event, EventKind},
+    event::{EndReason, Event, EventKind, Summary},
     registry::Registry,
     store::Store,
 };
@@ -87,7 +88,12 @@ fn watch_signals(control: &Control) -> io::Result<()> {
 
 /// Where events go.
 enum Output {
-    Live(Live<Box<dyn Write>>, bool),
+    /// For people; the summary follows, as JSON on standard output when asked for.
+    Live {
+        live: Box<Live<Box<dyn Write>>>,
+        json: bool,
+        objectives: Objectives,
+    },
     Ndjson(ndjson::Writer<io::Stdout>),
 }
 
@@ -100,36 +106,42 @@ impl Output {
         let look = Look { quiet: arguments.quiet, ..Look::detect(stream) };
         let out: Box<dyn Write> =
             if arguments.json { Box::new(io::stderr()) } else { Box::new(io::stdout()) };
-        Self::Live(Live::new(out, look), arguments.json)
+        Self::Live {
+            live: Box::new(Live::new(out, look)),
+            json: arguments.json,
+            objectives: Objectives(Vec::new()),
+        }
     }
 
     fn replay(&mut self, events: &[Event]) {
-        if let Self::Live(live, _) = self {
+        if let Self::Live { live, .. } = self {
             events.iter().for_each(|event| live.replay(event));
         }
     }
 
     /// A closed pipe must not end a run: whoever reads is gone, the results are in the store.
     fn event(&mut self, event: &Event) {
-        drop(match (self, &event.kind) {
-            (Self::Live(live, _), EventKind::Tick) => live.tick(event.at),
-            (Self::Live(live, _), _) => live.event(event),
-            (Self::Ndjson(_), EventKind::Tick) => Ok(()),
-            (Self::Ndjson(writer), _) => writer.event(event),
-        });
+        match self {
+            Self::Live { live, objectives, .. } => {
+                if let EventKind::RunStarted { objectives: known, .. } = &event.kind {
+                    *objectives = known.clone();
+                }
+                drop(live.event(event));
+            }
+            Self::Ndjson(writer) if !event.kind.is_live_only() => drop(writer.event(event)),
+            Self::Ndjson(_) => {}
+        }
     }
 
-    fn finish(&mut self, summary: &forerunner_runtime::event::Summary) -> io::Result<()> {
-        match self {
-            Self::Live(live, json) => {
-                live.clear()?;
-                if *json {
-                    let text = serde_json::to_string(summary).map_err(io::Error::other)?;
-                    writeln!(io::stdout(), "{text}")?;
-                }
-                Ok(())
-            }
-            Self::Ndjson(_) => Ok(()),
+    fn finish(&mut self, summary: &Summary) -> io::Result<()> {
+        let Self::Live { live, json, objectives } = self else { return Ok(()) };
+        live.clear()?;
+        let mut out = io::stdout();
+        if *json {
+            let text = serde_json::to_string(summary).map_err(io::Error::other)?;
+            writeln!(out, "{text}")
+        } else {
+            write!(out, "\n{}", forerunner_report::summary(summary, objectives))
         }
     }
 }

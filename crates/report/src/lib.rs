@@ -1,0 +1,34 @@
+//! Renders the events and results of a Forerunner run for people and scripts.
+//!
+//! Everything here turns values into text: into a `String`, or into a [`std::io::Write`] that the
+//! caller opened. Nothing is printed, nothing is computed that the run does not know already, and
+//! no clock is read: time comes from [`forerunner_runtime::event::Event::at`].
+//!
+//! Text that comes from programs, compilers and mutators is data and passes through [`sanitize`]
+//! before it reaches a terminal. JSON output needs no such care and is left as it is.
+//!
+//! | what | item |
+//! | --- | --- |
+//! | a run as it happens | [`terminal::Live`] |
+//! | the same for scripts | [`ndjson::Writer`] |
+//! | the result, answer first | [`summary()`] |
+//! | how the best program came about | [`lineage()`], [`diff()`] |
+//! | one evaluation as JSON or text | [`EvaluationReport`] |
+
+mod chart;
+mod diff;
+mod evaluation;
+mod gain;
+mod lineage;
+pub mod ndjson;
+mod number;
+pub mod sanitize;
+mod summary;
+pub mod terminal;
+
+pub use chart::{bar, sparkline};
+pub use diff::diff;
+pub use evaluation::EvaluationReport;
+pub use lineage::{Step, lineage};
+pub use number::{duration, number};
+pub use summary::summary;

@@ -1,0 +1,232 @@
+//! What an untrusted process is given: paths, environment, limits, a core.
+
+use std::{
+    ffi::{OsStr, OsString},
+    path::{Component, Path, PathBuf},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// Everything a sandboxed process is given. What is not named here it does not get.
+///
+/// ```
+/// use forerunner_sandbox::{Policy, Profile};
+///
+/// let policy = Policy::new(Profile::Program, "/var/tmp/run-1");
+/// assert!(policy.env.is_empty() && policy.read_only.is_empty());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Which system calls the process may use.
+    pub profile: Profile,
+    /// Files and folders that may be read (and, with [`Profile::Tool`], executed). Absolute.
+    ///
+    /// A dynamically linked program needs [`system_libraries`] here. For a caller who is root,
+    /// paths below folders closed to others (such as `/root`) cost the user namespace and leave
+    /// the process one capability, see
+    /// [`Layers::kept_read_capability`](crate::Layers::kept_read_capability).
+    pub read_only: Vec<PathBuf>,
+    /// The working directory. When root starts the sandbox and owns a writable `work_dir`, the
+    /// directory is handed to `nobody`.
+    ///
+    /// What the process leaves there is hostile input. Symbolic links, pipes, sockets and device
+    /// nodes cannot be made, so a plain `open` of a file in it reads that file and does not hang.
+    pub work_dir: PathBuf,
+    /// Whether files may be created and written below `work_dir`. It is readable either way.
+    pub work_dir_writable: bool,
+    /// The complete environment; nothing is inherited.
+    ///
+    /// Compilers want `PATH` (to find the linker) and `TMPDIR` (set to `work_dir`).
+    pub env: Vec<(String, String)>,
+    /// How much of everything.
+    pub limits: Limits,
+    /// Pin the process to this core. It cannot move away: changing the affinity is refused then.
+    pub cpu: Option<usize>,
+    /// Run with resource limits and tree kill only, when the user has explicitly accepted that the
+    /// program can then read, write and send whatever the user can.
+    pub unsafe_no_sandbox: bool,
+}
+
+/// Which family of system calls the process may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// A program under test: threads, memory, files, its pipes. No new processes, and no execution
+    /// of anything but itself.
+    Program,
+    /// A compiler: may also start processes from the readable paths, and not from `work_dir`
+    /// (though a readable loader could be told to load a file from there: this keeps honest tools
+    /// honest, and is no boundary).
+    Tool,
+}
+
+/// Upper bounds for one run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Resident memory of the whole process tree, in bytes, polled every few milliseconds.
+    ///
+    /// As a backstop against growth between two polls, one process can map little more than this
+    /// as private data (see `rlimits`).
+    pub memory_bytes: u64,
+    /// CPU time (user and system) of the whole process tree, in whole seconds.
+    pub cpu_seconds: u64,
+    /// Time from the start to the end.
+    pub wall: Duration,
+    /// Tasks (processes and threads) of the tree. Without a user namespace the kernel counts all
+    /// tasks of the user, and the bound is approximate.
+    pub processes: u64,
+    /// Size of any single file written, in bytes. The sum over files is not bounded.
+    pub file_bytes: u64,
+    /// Open file descriptors per process.
+    pub open_files: u64,
+    /// Bytes kept of each captured stream (standard output of [`crate::run`], standard error). The
+    /// rest is read and dropped.
+    pub output_bytes: u64,
+}
+
+impl Policy {
+    /// A policy that gives nothing but a read-only `work_dir` and [`Limits::default`].
+    pub fn new(profile: Profile, work_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            profile,
+            read_only: Vec::new(),
+            work_dir: work_dir.into(),
+            work_dir_writable: false,
+            env: Vec::new(),
+            limits: Limits::default(),
+            cpu: None,
+            unsafe_no_sandbox: false,
+        }
+    }
+
+    /// Refuses policies that cannot be enforced or that would hand out more than they say.
+    pub(crate) fn check(&self, argv: &[OsString]) -> Result<(), Error> {
+        let program = argv.first().ok_or_else(|| Error::policy("the command line is empty"))?;
+        let paths = [program.as_os_str(), self.work_dir.as_os_str()].into_iter();
+        for path in paths.chain(self.read_only.iter().map(|p| p.as_os_str())) {
+            check_path(path)?;
+        }
+        if self.work_dir_writable && self.work_dir.components().count() < 3 {
+            return Err(Error::policy(format!(
+                "`{}` is a top-level folder and cannot be a writable work_dir",
+                self.work_dir.display()
+            )));
+        }
+        let no_proc = self.profile == Profile::Program && !self.unsafe_no_sandbox;
+        for path in self.read_only.iter().chain([&self.work_dir]) {
+            if no_proc && (path.starts_with("/proc") || Path::new("/proc").starts_with(path)) {
+                return Err(Error::policy(format!(
+                    "`{}` would give the program /proc",
+                    path.display()
+                )));
+            }
+        }
+        for (key, value) in &self.env {
+            if key.is_empty() || key.contains(['=', '\0']) || value.contains('\0') {
+                return Err(Error::policy(format!("`{key:?}` is not an environment variable")));
+            }
+        }
+        let limits = &self.limits;
+        if limits.cpu_seconds == 0 || limits.processes == 0 || limits.open_files < 8 {
+            return Err(Error::policy(
+                "cpu_seconds and processes must be at least 1, open_files at least 8",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Default for Limits {
+    /// 4 GiB, 60 CPU seconds, 120 seconds, 64 tasks, files of 256 MiB, 256 descriptors, 1 MiB of
+    /// output: somewhat arbitrary, enough for compiling and running a small training program.
+    fn default() -> Self {
+        Self {
+            memory_bytes: 4 << 30,
+            cpu_seconds: 60,
+            wall: Duration::from_secs(120),
+            processes: 64,
+            file_bytes: 256 << 20,
+            open_files: 256,
+            output_bytes: 1 << 20,
+        }
+    }
+}
+
+/// Where this machine keeps the dynamic loader's files: what a dynamically linked program must be
+/// able to read. Only paths that exist.
+pub fn system_libraries() -> Vec<PathBuf> {
+    existing(&["/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", LOADER_CACHE])
+}
+
+/// Where this machine keeps a C compiler and linker: what `rustc` needs besides its own sysroot.
+/// Only paths that exist.
+pub fn system_tools() -> Vec<PathBuf> {
+    let mut paths = system_libraries();
+    paths.extend(existing(&[
+        "/bin",
+        "/usr/bin",
+        "/usr/libexec",
+        "/usr/local/bin",
+        "/usr/local/lib",
+        "/etc/alternatives",
+    ]));
+    paths
+}
+
+const LOADER_CACHE: &str = "/etc/ld.so.cache";
+
+fn existing(paths: &[&str]) -> Vec<PathBuf> {
+    paths.iter().map(PathBuf::from).filter(|path| path.exists()).collect()
+}
+
+fn check_path(path: &OsStr) -> Result<(), Error> {
+    let path = Path::new(path);
+    if path.to_str().is_none_or(|text| text.contains('\0')) {
+        return Err(Error::policy(format!("`{}` is not UTF-8", path.display())));
+    }
+    if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
+        return Err(Error::policy(format!(
+            "`{}` is not an absolute path without `..`",
+            path.display()
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(change: impl FnOnce(&mut Policy), argv: &[&str], expected: &str) {
+        let mut policy = Policy::new(Profile::Program, "/var/tmp/work");
+        change(&mut policy);
+        let argv: Vec<OsString> = argv.iter().map(OsString::from).collect();
+        let actual = match policy.check(&argv) {
+            Ok(()) => "ok".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        assert!(actual.contains(expected), "expected `{expected}` in `{actual}`");
+    }
+
+    #[test]
+    fn policies_that_hand_out_too_much_are_refused() {
+        let program = &["/usr/bin/true"][..];
+        check(|_| (), program, "ok");
+        check(|_| (), &[], "command line is empty");
+        check(|_| (), &["true"], "not an absolute path");
+        check(|p| p.read_only.push("/usr/../proc".into()), program, "not an absolute path");
+        check(|p| p.read_only.push("/proc/self".into()), program, "/proc");
+        check(|p| p.read_only.push("/".into()), program, "would give the program /proc");
+        check(|p| p.work_dir = "/".into(), program, "would give the program /proc");
+        check(|p| p.env.push(("A=B".into(), "c".into())), program, "environment variable");
+        check(|p| p.limits.open_files = 3, program, "open_files at least 8");
+        let writable_top_level = |p: &mut Policy| {
+            p.work_dir = "/tmp".into();
+            p.work_dir_writable = true;
+        };
+        check(writable_top_level, program, "top-level folder");
+    }
+}
