@@ -81,6 +81,7 @@ impl From<RunError> for Failure {
         let code = match &error {
             RunError::Config(_) | RunError::Changed(_) => USAGE,
             RunError::Store(_) => STORE,
+            RunError::Interrupted => INTERRUPTED,
             _ => PLUGIN,
         };
         Self::new(code, error)

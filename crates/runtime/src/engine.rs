@@ -5,7 +5,9 @@
 //! process and a core of its own.
 
 mod book;
+mod complete;
 mod confirm;
+mod issue;
 mod lanes;
 mod resume;
 mod search;
@@ -48,6 +50,11 @@ pub enum RunError {
         "the reference program is not accepted: {0}\nhint: `forerunner evaluate reference` shows everything that was found"
     )]
     Reference(String),
+    /// The operator stopped the run before it had anything to keep.
+    #[error(
+        "stopped before the reference program was measured\nhint: start the run again; there is nothing to resume yet"
+    )]
+    Interrupted,
     /// A run is resumed with another configuration.
     #[error(
         "the configuration changed since the run started:\n  {0}\nhint: resume without a run file to keep the frozen one, or start another run; budget and slots may change"

@@ -20,6 +20,8 @@ pub(super) struct Job {
     pub(super) island: u32,
     /// Index of the mutator.
     pub(super) mutator: usize,
+    /// Position in the order of issue, from 0.
+    pub(super) turn: u64,
     pub(super) request: ProposalRequest,
 }
 
@@ -49,35 +51,30 @@ pub(super) struct LaneMutator {
     pub(super) parallel: bool,
 }
 
-/// Lets proposals pass in the order of their iteration, so that mutators which learn while they
-/// propose replay identically.
+/// Lets proposals pass in the order in which they were issued, so that mutators which learn while
+/// they propose replay identically.
 pub(super) struct Gate {
+    /// `None` lets everything pass.
     next: Mutex<Option<u64>>,
     changed: Condvar,
 }
 
 impl Gate {
-    /// A gate that every proposal may pass at any time.
-    pub(super) fn open() -> Self {
-        Self { next: Mutex::new(None), changed: Condvar::new() }
+    pub(super) fn new(ordered: bool) -> Self {
+        Self { next: Mutex::new(ordered.then_some(0)), changed: Condvar::new() }
     }
 
-    /// A gate that lets `first` pass, then `first + 1`, and so on.
-    pub(super) fn ordered(first: u64) -> Self {
-        Self { next: Mutex::new(Some(first)), changed: Condvar::new() }
-    }
-
-    fn wait(&self, iteration: u64) {
+    fn wait(&self, turn: u64) {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        while next.is_some_and(|next| next < iteration) {
+        while next.is_some_and(|next| next < turn) {
             next = self.changed.wait(next).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    fn advance(&self, iteration: u64) {
+    fn pass(&self, turn: u64) {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(next) = next.as_mut() {
-            *next = (*next).max(iteration + 1);
+            *next = (*next).max(turn + 1);
         }
         self.changed.notify_all();
     }
@@ -181,9 +178,8 @@ impl LaneContext {
     /// Works on jobs until there are no more.
     pub(super) fn serve(&self, jobs: &Receiver<Job>) {
         for job in jobs {
-            let iteration = job.iteration;
             let message = if self.control.is_stopping() {
-                self.gate.advance(iteration);
+                self.gate.pass(job.turn);
                 None
             } else {
                 self.prepare(job)
@@ -197,7 +193,7 @@ impl LaneContext {
 
     /// `None` when the run stops meanwhile.
     fn prepare(&self, job: Job) -> Option<Prepared> {
-        let Job { iteration, generation, island, mutator, request } = job;
+        let Job { iteration, generation, island, mutator, turn, request } = job;
         let entry = &self.mutators[mutator];
         let host = LaneHost {
             control: &self.control,
@@ -206,12 +202,12 @@ impl LaneContext {
             cache_dir: self.launch.hello.cache_dir.clone(),
             artifact_dir: self.launch.hello.artifact_dir.clone(),
         };
-        self.gate.wait(iteration);
+        self.gate.wait(turn);
         if entry.parallel {
-            self.gate.advance(iteration);
+            self.gate.pass(turn);
         }
         let proposal = entry.object.propose(&request, &host);
-        self.gate.advance(iteration);
+        self.gate.pass(turn);
 
         let mut prepared = Prepared {
             iteration,
@@ -376,4 +372,26 @@ pub(super) fn start(
             })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ordered_gate_lets_turns_pass_in_order() {
+        let gate = Gate::new(true);
+        let seen = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for turn in [3, 1, 0, 2] {
+                let (gate, seen) = (&gate, &seen);
+                scope.spawn(move || {
+                    gate.wait(turn);
+                    seen.lock().unwrap_or_else(PoisonError::into_inner).push(turn);
+                    gate.pass(turn);
+                });
+            }
+        });
+        assert_eq!(seen.into_inner().unwrap_or_default(), [0, 1, 2, 3]);
+    }
 }

@@ -14,8 +14,8 @@ use crate::{
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use forerunner_core::{
-    Cost, EnvironmentSpec, Error, Evaluation, EvaluationRequest, Idea, Member, Outcome, Program,
-    ProgramId, ProposalRequest, Purpose, Seed, Select, Selection, Selector, Slice, Standing,
+    Cost, EnvironmentSpec, Error, Evaluation, EvaluationRequest, Idea, Program, Purpose, Seed,
+    Selector, Slice,
 };
 use std::{
     collections::BTreeMap,
@@ -54,21 +54,23 @@ pub(super) struct Search<'a> {
     pub(super) config: RunFile,
     pub(super) control: Control,
     pub(super) book: Book<'a>,
-    selector: Box<dyn Selector>,
-    lanes: Arc<LaneContext>,
-    jobs: Option<Sender<Job>>,
+    pub(super) selector: Box<dyn Selector>,
+    pub(super) lanes: Arc<LaneContext>,
+    pub(super) jobs: Option<Sender<Job>>,
     pub(super) measures: Option<Sender<Measure>>,
     messages: Receiver<Message>,
     threads: Vec<JoinHandle<()>>,
     started: Instant,
     last_tick: Instant,
     /// Children issued and not complete.
-    in_flight: usize,
+    pub(super) in_flight: usize,
+    /// Children issued in all.
+    pub(super) issued: u64,
     /// Number of the next child.
-    next: u64,
+    pub(super) next: u64,
     /// Children being measured.
-    measuring: BTreeMap<u64, Entry>,
-    generation: Generation,
+    pub(super) measuring: BTreeMap<u64, Entry>,
+    pub(super) generation: Generation,
     busy: Busy,
 }
 
@@ -77,9 +79,9 @@ pub(super) struct Search<'a> {
 pub(super) struct Generation {
     pub(super) number: u64,
     /// Next iteration to be announced.
-    next: u64,
+    pub(super) next: u64,
     /// Complete children that wait for their turn; `true` when they are announced.
-    done: BTreeMap<u64, (Entry, bool)>,
+    pub(super) done: BTreeMap<u64, (Entry, bool)>,
 }
 
 /// How long the slots were at work.
@@ -140,7 +142,7 @@ impl<'a> Search<'a> {
         let selector = find("selector", &entry.name, entry.plugin.as_deref())?
             .selector(&entry.name, &entry.config)?;
 
-        let gate = if steady { Gate::open() } else { Gate::ordered(1) };
+        let gate = Gate::new(!steady);
         let run = &config.run;
         let lanes =
             Arc::new(LaneContext::new(launch, mutators, gate, control.clone(), run, sender));
@@ -158,6 +160,7 @@ impl<'a> Search<'a> {
             started,
             last_tick: started,
             in_flight: 0,
+            issued: 0,
             next: 1,
             measuring: BTreeMap::new(),
             generation: Generation::default(),
@@ -228,7 +231,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn selector_error(&self, error: Error) -> RunError {
+    pub(super) fn selector_error(&self, error: Error) -> RunError {
         RunError::Selector { name: self.config.selector.name.clone(), error }
     }
 
@@ -246,7 +249,7 @@ impl<'a> Search<'a> {
                     break *evaluation;
                 }
                 Some(Message::Dropped) => {
-                    return Err(RunError::Reference("stopped before it was measured".to_owned()));
+                    return Err(RunError::Interrupted);
                 }
                 _ => {}
             }
@@ -321,7 +324,7 @@ impl<'a> Search<'a> {
     }
 
     /// Whether the budget allows another child.
-    fn may_issue(&self) -> bool {
+    pub(super) fn may_issue(&self) -> bool {
         let budget = &self.config.budget;
         !self.control.is_interrupted()
             && budget
@@ -367,7 +370,7 @@ impl<'a> Search<'a> {
                 _ => {}
             }
         }
-        self.close_generation(true)?;
+        self.close_generation()?;
         self.control.set_closed(false);
         Ok(if self.control.is_interrupted() {
             EndReason::Interrupted
@@ -376,294 +379,6 @@ impl<'a> Search<'a> {
         } else {
             EndReason::Evaluations
         })
-    }
-
-    fn issue(&mut self) -> Result<(), RunError> {
-        let run = &self.config.run;
-        match run.mode {
-            Mode::Steady => {
-                let room = run.slots + run.ahead;
-                while self.in_flight < room && self.may_issue() {
-                    let generation = (self.next - 1) / self.config.run.children as u64 + 1;
-                    let selections = self.select(self.next, generation, 1)?;
-                    for selection in selections {
-                        self.issue_child(generation, selection)?;
-                    }
-                }
-            }
-            Mode::Generations => {
-                if self.in_flight == 0 && self.may_issue() {
-                    self.close_generation(false)?;
-                    self.open_generation()?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn open_generation(&mut self) -> Result<(), RunError> {
-        let size = self.config.run.children as u64;
-        let number = (self.next - 1) / size + 1;
-        let first = (number - 1) * size + 1;
-        let left = self.config.budget.evaluations.map(|limit| limit - self.book.iterations);
-        let missing: Vec<u64> = (first..first + size)
-            .filter(|iteration| !self.generation.done.contains_key(iteration))
-            .take(left.unwrap_or(size).min(size) as usize)
-            .collect();
-        self.generation.number = number;
-        if self.generation.done.is_empty() {
-            self.generation.next = first;
-            let children = missing.len();
-            self.book.emit(EventKind::GenerationStarted { generation: number, children });
-        }
-        let selections = self.select(first, number, size as usize)?;
-        for iteration in missing {
-            let index = (iteration - first) as usize % selections.len().max(1);
-            let Some(selection) = selections.get(index) else { continue };
-            self.next = iteration;
-            self.issue_child(number, selection.clone())?;
-        }
-        self.next = first + size;
-        Ok(())
-    }
-
-    /// Inserts a complete generation in order. With `partial`, what there is of it.
-    fn close_generation(&mut self, partial: bool) -> Result<(), RunError> {
-        if self.generation.done.is_empty() {
-            return self.book.flush();
-        }
-        let done = std::mem::take(&mut self.generation.done);
-        let full = done.len() == self.config.run.children;
-        for (mut entry, announced) in done.into_values() {
-            if !announced {
-                self.announce_child(&entry);
-            }
-            entry.program = None;
-            self.insert(&entry)?;
-        }
-        if let (true, Some((best, _))) = (full || !partial, self.book.best.clone()) {
-            let generation = self.generation.number;
-            self.book.emit(EventKind::GenerationFinished { generation, best });
-        }
-        self.book.flush()
-    }
-
-    /// Puts a child that the store already holds into the generation at work.
-    pub(super) fn adopt(&mut self, entry: Entry) {
-        self.generation.done.insert(entry.iteration.iteration, (entry, true));
-    }
-
-    pub(super) fn set_next(&mut self, next: u64) {
-        self.next = next;
-        self.generation.next = next;
-    }
-
-    fn select(
-        &self,
-        iteration: u64,
-        generation: u64,
-        count: usize,
-    ) -> Result<Vec<Selection>, RunError> {
-        let seed = Seed(self.config.run.seed).derive("select", iteration).0;
-        self.selector
-            .select(&Select { iteration, generation, count, seed })
-            .map_err(|error| self.selector_error(error))
-    }
-
-    fn member(&self, id: &ProgramId) -> Result<Option<Member>, RunError> {
-        let store = &self.book.store;
-        let (program, evaluation) = (store.program(id)?, store.search_evaluation(id)?);
-        Ok(program.zip(evaluation).map(|(program, evaluation)| Member {
-            id: id.clone(),
-            program,
-            evaluation,
-        }))
-    }
-
-    fn issue_child(&mut self, generation: u64, selection: Selection) -> Result<(), RunError> {
-        let iteration = self.next;
-        self.next += 1;
-        let seed = Seed(self.config.run.seed);
-        let Some(parent) = self.member(&selection.parent)? else {
-            let error =
-                Error::failed(format!("it chose `{}`, which is not stored", selection.parent));
-            return Err(self.selector_error(error));
-        };
-        let mut inspirations = Vec::new();
-        for id in &selection.inspirations {
-            inspirations.extend(self.member(id)?);
-        }
-        let request = ProposalRequest {
-            iteration,
-            seed: seed.derive("propose", iteration).0,
-            task: self.book.task.clone(),
-            failures: self.book.failures_of(&selection.parent),
-            parent,
-            inspirations,
-        };
-        let mutator = self.draw_mutator(seed.derive("mutator", iteration).unit());
-        if let Some(jobs) = &self.jobs {
-            let island = selection.island;
-            drop(jobs.send(Job { iteration, generation, island, mutator, request }));
-            self.in_flight += 1;
-        }
-        Ok(())
-    }
-
-    /// The mutator at `unit` of the weights' total.
-    fn draw_mutator(&self, unit: f64) -> usize {
-        let weights = self.config.mutators.iter().map(|entry| entry.weight);
-        let mut left = unit * weights.clone().sum::<f64>();
-        for (index, weight) in weights.enumerate() {
-            if left < weight {
-                return index;
-            }
-            left -= weight;
-        }
-        self.config.mutators.len() - 1
-    }
-
-    fn prepared(&mut self, prepared: Prepared) -> Result<(), RunError> {
-        let iteration = prepared.iteration;
-        let id = prepared.program.as_ref().map(Program::id);
-        let known = match (&id, &prepared.outcome) {
-            (Some(id), Ok(_)) => self.book.store.search_evaluation(id)?,
-            _ => None,
-        };
-        let duplicate = known.is_some();
-        let (measure, evaluation) = match (prepared.outcome, known) {
-            (_, Some(known)) => (false, known),
-            (Err(failure), None) => (false, *failure),
-            (Ok(remarks), None) => {
-                // A placeholder that carries the remarks of the check until the measurement.
-                let mut waiting = Evaluation::accepted("waiting", 0.0);
-                waiting.findings = remarks;
-                (true, waiting)
-            }
-        };
-        let entry = Entry {
-            iteration: Iteration {
-                iteration,
-                generation: prepared.generation,
-                island: prepared.island,
-                mutator: self.lanes.mutators[prepared.mutator].name.clone(),
-                parent: Some(prepared.request.parent.id.clone()),
-                program: id,
-                idea: prepared.idea,
-                cost: prepared.cost,
-                repairs: prepared.repairs,
-                duplicate,
-            },
-            program: prepared.program,
-            evaluation,
-            failed_checks: prepared.failed_checks,
-        };
-        if self.config.run.mode == Mode::Steady {
-            self.announce_proposal(&entry);
-        }
-        if let (true, Some(program)) = (measure, &entry.program) {
-            self.send_measure(Ticket::Child(iteration), program.clone(), self.search_seed());
-            self.measuring.insert(iteration, entry);
-            Ok(())
-        } else {
-            self.complete(entry)
-        }
-    }
-
-    fn announce_proposal(&mut self, entry: &Entry) {
-        let Iteration { iteration, mutator, parent, idea, .. } = &entry.iteration;
-        let parent = parent.clone().unwrap_or_default();
-        self.book.announce_proposal(*iteration, mutator, &parent, idea);
-    }
-
-    fn announce_child(&mut self, entry: &Entry) {
-        if self.config.run.mode == Mode::Generations {
-            self.announce_proposal(entry);
-        }
-        self.book.announce(entry);
-    }
-
-    /// Records a complete child; in a generation, events keep the order of the children.
-    fn complete(&mut self, mut entry: Entry) -> Result<(), RunError> {
-        self.in_flight -= 1;
-        let seed = self.search_seed();
-        if self.config.run.mode == Mode::Steady {
-            self.announce_child(&entry);
-            self.book.write(&entry, seed)?;
-            return self.insert(&entry);
-        }
-        let iteration = entry.iteration.iteration;
-        let in_turn = iteration == self.generation.next;
-        if in_turn {
-            self.announce_child(&entry);
-            self.book.write(&entry, seed)?;
-        } else {
-            self.book.write_ahead(&entry, seed)?;
-        }
-        entry.program = None;
-        self.generation.done.insert(iteration, (entry, in_turn));
-        if in_turn {
-            self.generation.next += 1;
-            self.announce_waiting();
-        }
-        Ok(())
-    }
-
-    /// Announces complete children whose turn has come.
-    fn announce_waiting(&mut self) {
-        let mut done = std::mem::take(&mut self.generation.done);
-        while let Some((entry, announced)) = done.get_mut(&self.generation.next) {
-            if !*announced {
-                self.announce_child(entry);
-                *announced = true;
-            }
-            self.generation.next += 1;
-        }
-        self.generation.done = done;
-    }
-
-    /// Tells selector and mutator what became of a child.
-    pub(super) fn insert(&mut self, entry: &Entry) -> Result<(), RunError> {
-        let Entry { iteration, evaluation, program, .. } = entry;
-        let id = iteration.program.clone().unwrap_or_default();
-        let bytes = match program {
-            Some(program) => program.len_bytes(),
-            None => 0,
-        };
-        if iteration.program.is_some() {
-            let standing = Standing {
-                id,
-                parent: iteration.parent.clone(),
-                iteration: iteration.iteration,
-                island: iteration.island,
-                verdict: evaluation.verdict,
-                metrics: evaluation.metrics.clone(),
-                bytes: bytes as u64,
-                cost: iteration.cost,
-            };
-            self.selector.insert(&standing).map_err(|error| self.selector_error(error))?;
-        }
-        let Some(parent) = &iteration.parent else { return Ok(()) };
-        let mutator = self.lanes.mutators.iter().find(|m| m.name == iteration.mutator);
-        let (Some(mutator), Some(parent_evaluation)) =
-            (mutator, self.book.store.search_evaluation(parent)?)
-        else {
-            return Ok(());
-        };
-        let outcome = Outcome {
-            iteration: iteration.iteration,
-            idea: iteration.idea.clone(),
-            parent: parent.clone(),
-            parent_evaluation: super::book::outline(&parent_evaluation),
-            program: iteration.program.clone(),
-            evaluation: super::book::outline(evaluation),
-        };
-        if let Err(error) = mutator.object.observe(&outcome) {
-            let message =
-                format!("mutator `{}` could not learn from a result: {error}", mutator.name);
-            self.book.emit(EventKind::Warning { message });
-        }
-        Ok(())
     }
 
     fn finish(

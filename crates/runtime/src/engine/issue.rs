@@ -1,0 +1,160 @@
+//! Issuing children: selections become jobs for the lanes, one by one or a generation at a time.
+
+use super::{RunError, book::Entry, lanes::Job, search::Search};
+use crate::{config::Mode, event::EventKind};
+use forerunner_core::{Error, Member, ProgramId, ProposalRequest, Seed, Select, Selection};
+
+impl Search<'_> {
+    pub(super) fn issue(&mut self) -> Result<(), RunError> {
+        let run = &self.config.run;
+        match run.mode {
+            Mode::Steady => {
+                let room = run.slots + run.ahead;
+                while self.in_flight < room && self.may_issue() {
+                    let generation = (self.next - 1) / self.config.run.children as u64 + 1;
+                    let selections = self.select(self.next, generation, 1)?;
+                    for selection in selections {
+                        self.issue_child(generation, selection)?;
+                    }
+                }
+            }
+            Mode::Generations => {
+                if self.in_flight == 0 && self.may_issue() {
+                    if self.generation.done.len() == self.config.run.children {
+                        self.close_generation()?;
+                    }
+                    self.open_generation()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn open_generation(&mut self) -> Result<(), RunError> {
+        let size = self.config.run.children as u64;
+        let number = (self.next - 1) / size + 1;
+        let first = (number - 1) * size + 1;
+        let left = self.config.budget.evaluations.map(|limit| limit - self.book.iterations);
+        let missing: Vec<u64> = (first..first + size)
+            .filter(|iteration| !self.generation.done.contains_key(iteration))
+            .take(left.unwrap_or(size).min(size) as usize)
+            .collect();
+        self.generation.number = number;
+        if self.generation.done.is_empty() {
+            self.generation.next = first;
+            let children = missing.len();
+            self.book.emit(EventKind::GenerationStarted { generation: number, children });
+        }
+        let selections = self.select(first, number, size as usize)?;
+        for iteration in missing {
+            let index = (iteration - first) as usize % selections.len().max(1);
+            let Some(selection) = selections.get(index) else { continue };
+            self.next = iteration;
+            self.issue_child(number, selection.clone())?;
+        }
+        self.next = first + size;
+        Ok(())
+    }
+
+    /// Inserts a generation in order: all of it, or what there is when the run ends.
+    pub(super) fn close_generation(&mut self) -> Result<(), RunError> {
+        if self.generation.done.is_empty() {
+            return self.book.flush();
+        }
+        let done = std::mem::take(&mut self.generation.done);
+        let full = done.len() == self.config.run.children;
+        for (mut entry, announced) in done.into_values() {
+            if !announced {
+                self.announce_child(&entry);
+            }
+            entry.program = None;
+            self.insert(&entry)?;
+        }
+        if let (true, Some((best, _))) = (full, self.book.best.clone()) {
+            let generation = self.generation.number;
+            self.book.emit(EventKind::GenerationFinished { generation, best });
+        }
+        self.book.flush()
+    }
+
+    /// Puts a child that the store already holds into the generation at work.
+    pub(super) fn adopt(&mut self, entry: Entry) {
+        self.generation.done.insert(entry.iteration.iteration, (entry, true));
+    }
+
+    pub(super) fn set_next(&mut self, next: u64) {
+        self.next = next;
+        self.generation.next = next;
+    }
+
+    pub(super) fn select(
+        &self,
+        iteration: u64,
+        generation: u64,
+        count: usize,
+    ) -> Result<Vec<Selection>, RunError> {
+        let seed = Seed(self.config.run.seed).derive("select", iteration).0;
+        self.selector
+            .select(&Select { iteration, generation, count, seed })
+            .map_err(|error| self.selector_error(error))
+    }
+
+    pub(super) fn member(&self, id: &ProgramId) -> Result<Option<Member>, RunError> {
+        let store = &self.book.store;
+        let (program, evaluation) = (store.program(id)?, store.search_evaluation(id)?);
+        Ok(program.zip(evaluation).map(|(program, evaluation)| Member {
+            id: id.clone(),
+            program,
+            evaluation,
+        }))
+    }
+
+    pub(super) fn issue_child(
+        &mut self,
+        generation: u64,
+        selection: Selection,
+    ) -> Result<(), RunError> {
+        let iteration = self.next;
+        self.next += 1;
+        let seed = Seed(self.config.run.seed);
+        let Some(parent) = self.member(&selection.parent)? else {
+            let error =
+                Error::failed(format!("it chose `{}`, which is not stored", selection.parent));
+            return Err(self.selector_error(error));
+        };
+        let mut inspirations = Vec::new();
+        for id in &selection.inspirations {
+            inspirations.extend(self.member(id)?);
+        }
+        let request = ProposalRequest {
+            iteration,
+            seed: seed.derive("propose", iteration).0,
+            task: self.book.task.clone(),
+            failures: self.book.failures_of(&selection.parent),
+            parent,
+            inspirations,
+        };
+        let mutator = self.draw_mutator(seed.derive("mutator", iteration).unit());
+        if let Some(jobs) = &self.jobs {
+            let island = selection.island;
+            let turn = self.issued;
+            drop(jobs.send(Job { iteration, generation, island, mutator, turn, request }));
+            self.issued += 1;
+            self.in_flight += 1;
+        }
+        Ok(())
+    }
+
+    /// The mutator at `unit` of the weights' total.
+    pub(super) fn draw_mutator(&self, unit: f64) -> usize {
+        let weights = self.config.mutators.iter().map(|entry| entry.weight);
+        let mut left = unit * weights.clone().sum::<f64>();
+        for (index, weight) in weights.enumerate() {
+            if left < weight {
+                return index;
+            }
+            left -= weight;
+        }
+        self.config.mutators.len() - 1
+    }
+}

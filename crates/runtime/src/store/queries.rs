@@ -1,0 +1,242 @@
+//! Reading a store.
+
+use super::{Iteration, Result, Store, StoreError, StoredConfirmation, StoredIteration, rows};
+use crate::event::Event;
+use forerunner_core::{Evaluation, Finding, Program, ProgramId, Series, Severity, Slice};
+use rusqlite::OptionalExtension;
+use serde::de::DeserializeOwned;
+
+impl Store {
+    /// A program's source.
+    ///
+    /// # Errors
+    /// When the store is damaged.
+    pub fn program(&self, id: &ProgramId) -> Result<Option<Program>> {
+        let text: Option<String> = self
+            .connection
+            .prepare_cached("SELECT files FROM programs WHERE id = ?1")
+            .and_then(|mut statement| statement.query_row([&id.0], |row| row.get(0)).optional())
+            .map_err(self.error())?;
+        text.map(|text| self.decode(&text)).transpose()
+    }
+
+    /// Programs whose identity starts with `prefix`, at most ten.
+    ///
+    /// # Errors
+    /// When the store is damaged.
+    pub fn programs_like(&self, prefix: &str) -> Result<Vec<ProgramId>> {
+        let pattern: String = prefix.chars().filter(char::is_ascii_hexdigit).collect();
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT id FROM programs WHERE id >= ?1 AND id < ?1 || 'g' LIMIT 10")
+            .map_err(self.error())?;
+        let rows = statement.query_map([pattern], |row| row.get(0).map(ProgramId));
+        rows.and_then(Iterator::collect).map_err(self.error())
+    }
+
+    /// The latest search evaluation of a program that reached a verdict on the program itself,
+    /// without curves.
+    ///
+    /// # Errors
+    /// When the store is damaged.
+    pub fn search_evaluation(&self, id: &ProgramId) -> Result<Option<Evaluation>> {
+        let row: Option<(i64, Evaluation)> = self
+            .connection
+            .prepare_cached(
+                "SELECT id, verdict, cause, metrics, telemetry FROM evaluations
+                 WHERE program = ?1 AND purpose = 'search' AND cause IS NOT 'worker'
+                 ORDER BY id DESC LIMIT 1",
+            )
+            .and_then(|mut statement| {
+                statement
+                    .query_row([&id.0], |row| Ok((row.get(0)?, rows::read_evaluation(row, 1)?)))
+                    .optional()
+            })
+            .map_err(self.error())?;
+        row.map(|(row, mut evaluation)| {
+            evaluation.findings = self.findings(row)?;
+            Ok(evaluation)
+        })
+        .transpose()
+    }
+
+    /// All iterations in the order of their number, evaluations without curves and findings.
+    ///
+    /// # Errors
+    /// When the store is damaged.
+    pub fn iterations(&self) -> Result<Vec<StoredIteration>> {
+        self.iterations_where("1")
+    }
+
+    /// The iterations that made or measured this program.
+    ///
+    /// # Errors
+    /// When the store is damaged.
+    pub fn iterations_of(&self, program: &ProgramId) -> Result<Vec<StoredIteration>> {
+        let mut found = self.iterations_where(&format!(
+            "i.program = '{}'",
+            program.0.chars().filter(char::is_ascii_hexdigit).collect::<String>()
+        ))?;
+        for stored in &mut found {
+            stored.evaluation.findings = self.findings(stored.evaluation_id)?;
+        }
+        Ok(found)
+    }
+
+    /// The injected seed of all search evaluations; 0 before the reference was measured.
+    ///
+    /// # Errors
+    /// When the store is damaged.
+    pub fn search_seed(&self) -> Result<u64> {
+        let query = "SELECT seed FROM evaluations WHERE purpose = 'search' LIMIT 1";
+        let seed: Option<i64> = self
+            .connection
+            .query_row(query, [], |row| row.get(0))
+            .optional()
+            .map_err(self.error())?;
+        Ok(seed.unwrap_or(0) as u64)
+    }
+
+    /// The reference program's identity, once it was measured.
+    ///
+    /// # Errors
+    /// When the store is damaged.
+    pub fn reference(&self) -> Result<Option<ProgramId>> {
+        let query = "SELECT program FROM iterations WHERE iteration = 0";
+        self.connection
+            .query_row(query, [], |row| row.get(0).map(ProgramId))
+            .optional()
+            .map_err(self.error())
+    }
+
+    fn iterations_where(&self, condition: &str) -> Result<Vec<StoredIteration>> {
+        let query = format!(
+            "SELECT i.iteration, i.generation, i.island, i.mutator, i.parent, i.program, i.idea,
+                    i.cost, i.repairs, i.duplicate, e.id, e.verdict, e.cause, e.metrics, e.telemetry
+             FROM iterations i JOIN evaluations e ON e.id = i.evaluation
+             WHERE {condition} ORDER BY i.iteration"
+        );
+        let mut statement = self.connection.prepare(&query).map_err(self.error())?;
+        let rows = statement.query_map([], |row| {
+            Ok(StoredIteration {
+                iteration: Iteration {
+                    iteration: row.get::<_, i64>(0)? as u64,
+                    generation: row.get::<_, i64>(1)? as u64,
+                    island: row.get(2)?,
+                    mutator: row.get(3)?,
+                    parent: row.get::<_, Option<String>>(4)?.map(ProgramId),
+                    program: row.get::<_, Option<String>>(5)?.map(ProgramId),
+                    idea: rows::parse(row, 6)?,
+                    cost: rows::parse(row, 7)?,
+                    repairs: row.get(8)?,
+                    duplicate: row.get(9)?,
+                },
+                evaluation_id: row.get(10)?,
+                evaluation: rows::read_evaluation(row, 11)?,
+            })
+        });
+        rows.and_then(Iterator::collect).map_err(self.error())
+    }
+
+    /// The reasons recorded with an evaluation.
+    ///
+    /// # Errors
+    /// When the store is damaged.
+    pub fn findings(&self, evaluation: i64) -> Result<Vec<Finding>> {
+        let mut statement = self
+            .connection
+            .prepare_cached(
+                "SELECT rule, severity, message, place FROM findings WHERE evaluation = ?1
+                 ORDER BY rowid",
+            )
+            .map_err(self.error())?;
+        let rows = statement.query_map([evaluation], |row| {
+            Ok(Finding {
+                rule: row.get(0)?,
+                severity: match row.get::<_, String>(1)?.as_str() {
+                    "note" => Severity::Note,
+                    "warning" => Severity::Warning,
+                    _ => Severity::Error,
+                },
+                message: row.get(2)?,
+                place: row.get(3)?,
+            })
+        });
+        rows.and_then(Iterator::collect).map_err(self.error())
+    }
+
+    /// The curves recorded with an evaluation.
+    ///
+    /// # Errors
+    /// When the store is damaged.
+    pub fn series(&self, evaluation: i64) -> Result<Vec<(String, Series)>> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT name, points FROM series WHERE evaluation = ?1 ORDER BY name")
+            .map_err(self.error())?;
+        let rows = statement.query_map([evaluation], |row| {
+            let points: Vec<u8> = row.get(1)?;
+            Ok((row.get(0)?, rows::unpack(&points)))
+        });
+        rows.and_then(Iterator::collect).map_err(self.error())
+    }
+
+    /// All confirming measurements on `slice`, in order of completion.
+    ///
+    /// # Errors
+    /// When the store is damaged.
+    pub fn confirmations(&self, slice: Slice) -> Result<Vec<StoredConfirmation>> {
+        let mut statement = self
+            .connection
+            .prepare_cached(
+                "SELECT program, seed, verdict, cause, metrics, telemetry FROM evaluations
+                 WHERE purpose = 'confirm' AND slice = ?1 ORDER BY id",
+            )
+            .map_err(self.error())?;
+        let rows = statement.query_map([rows::slice_name(slice)], |row| {
+            Ok(StoredConfirmation {
+                program: ProgramId(row.get(0)?),
+                seed: row.get::<_, i64>(1)? as u64,
+                evaluation: rows::read_evaluation(row, 2)?,
+            })
+        });
+        rows.and_then(Iterator::collect).map_err(self.error())
+    }
+
+    /// The event log, in order.
+    ///
+    /// # Errors
+    /// When the store is damaged.
+    pub fn events(&self) -> Result<Vec<Event>> {
+        let mut statement = self
+            .connection
+            .prepare("SELECT json FROM events ORDER BY seq")
+            .map_err(self.error())?;
+        let rows = statement.query_map([], |row| row.get::<_, String>(0));
+        let texts: Vec<String> = rows.and_then(Iterator::collect).map_err(self.error())?;
+        texts.iter().map(|text| self.decode(text)).collect()
+    }
+
+    /// Runs SQLite's own integrity check.
+    ///
+    /// # Errors
+    /// When the file is damaged.
+    pub fn verify(&self) -> Result<()> {
+        let answer: String = self
+            .connection
+            .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+            .map_err(self.error())?;
+        if answer == "ok" {
+            Ok(())
+        } else {
+            Err(StoreError::Value { path: self.path.clone(), message: answer })
+        }
+    }
+
+    fn decode<T: DeserializeOwned>(&self, text: &str) -> Result<T> {
+        serde_json::from_str(text).map_err(|error| StoreError::Value {
+            path: self.path.clone(),
+            message: error.to_string(),
+        })
+    }
+}
