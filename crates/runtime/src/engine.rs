@@ -52,7 +52,7 @@ pub enum RunError {
     Reference(String),
     /// The operator stopped the run before it had anything to keep.
     #[error(
-        "stopped before the reference program was measured\nhint: start the run again; there is nothing to resume yet"
+        "stopped before the reference program was measured\nhint: `forerunner run --resume` with the same folder starts it again"
     )]
     Interrupted,
     /// A run is resumed with another configuration.

@@ -45,8 +45,10 @@ impl Artifacts {
                 continue;
             };
             let is_macro = target.kind.iter().any(|kind| kind == "proc-macro");
+            let own = own_rlib(&message.filenames);
             for path in message.filenames {
-                let is_rlib = path.extension().is_some_and(|extension| extension == "rlib");
+                let path = own.clone().filter(|_| is_rlib(&path)).unwrap_or(path);
+                let is_rlib = is_rlib(&path);
                 if is_rlib && target.name.replace('-', "_") == extern_crate {
                     library = Some(path.clone());
                 }
@@ -60,6 +62,17 @@ impl Artifacts {
         })?;
         Ok(Self { files, library })
     }
+}
+
+fn is_rlib(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "rlib")
+}
+
+/// The rlib beside the metadata that cargo names. For a package built at the top level cargo names
+/// a link without a hash instead, which another build of the same package may have replaced.
+fn own_rlib(filenames: &[PathBuf]) -> Option<PathBuf> {
+    let metadata = filenames.iter().find(|path| path.extension().is_some_and(|e| e == "rmeta"))?;
+    Some(metadata.with_extension("rlib")).filter(|path| path.is_file())
 }
 
 /// Names of the files in `dir` that the compiler opens for a program using the harness. Build

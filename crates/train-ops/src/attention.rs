@@ -1,0 +1,181 @@
+//! Causal self-attention on packed queries, keys and values.
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+
+use crate::product::{Old, View, product};
+use crate::storage::{Kept, read, tensor, values, zeros};
+use crate::vector::{exp, max, sum, sum2, vectorized};
+
+const NAME: &str = "causal_attention";
+
+/// Query positions handled together; what lies right of a block's last position is skipped.
+const BLOCK: usize = 32;
+
+/// Softmax attention in which each position sees itself and earlier ones.
+///
+/// Channels of `qkv` hold all queries, then all keys, then all values; a head owns `C / heads`
+/// neighbouring channels in each third. Scores are divided by the root of a head's width.
+///
+/// # Shapes
+///
+/// `qkv` is `[B, T, 3C]`; the result is `[B, T, C]`. The probabilities, `[B, heads, T, T]`, are
+/// kept for the backward pass.
+///
+/// # Errors
+///
+/// When `3C` is no multiple of `3 heads`, or the tensor is not `f32` on the CPU.
+pub fn causal_attention(qkv: &Tensor, heads: usize) -> Result<Tensor> {
+    let (_, _, width) = qkv.dims3()?;
+    if heads == 0 || !width.is_multiple_of(3 * heads) {
+        bail!("{NAME}: {width} channels do not split into queries, keys, values of {heads} heads");
+    }
+    qkv.contiguous()?.apply_op1(Attention { heads, probabilities: Kept::new() })
+}
+
+struct Attention {
+    heads: usize,
+    probabilities: Kept<Vec<f32>>,
+}
+
+/// Sizes of one call.
+#[derive(Clone, Copy)]
+struct Sizes {
+    batch: usize,
+    length: usize,
+    heads: usize,
+    width: usize,
+    head_width: usize,
+    scale: f32,
+}
+
+impl Sizes {
+    fn new(shape: &Shape, heads: usize) -> Result<Self> {
+        let (batch, length, packed) = shape.dims3()?;
+        let width = packed / 3;
+        let head_width = width / heads;
+        let scale = 1.0 / (head_width as f32).sqrt();
+        Ok(Self { batch, length, heads, width, head_width, scale })
+    }
+
+    /// Where each (sequence, head) begins in `qkv` and in the result.
+    fn offsets(self) -> impl Iterator<Item = (usize, usize)> {
+        let Self { batch, length, heads, width, head_width, .. } = self;
+        (0..batch * heads).map(move |pair| {
+            let (sequence, head) = (pair / heads, pair % heads);
+            let packed = sequence * length * 3 * width + head * head_width;
+            (packed, sequence * length * width + head * head_width)
+        })
+    }
+
+    /// Blocks of query positions: first position, number of positions, number of visible keys.
+    fn blocks(self) -> impl Iterator<Item = (usize, usize, usize)> {
+        (0..self.length).step_by(BLOCK).map(move |first| {
+            let count = BLOCK.min(self.length - first);
+            (first, count, first + count)
+        })
+    }
+
+    /// A head's queries, keys or values (`third` 0, 1, 2) from position `first` on.
+    fn part<'a>(self, qkv: &'a [f32], third: usize, (first, count): (usize, usize)) -> View<'a> {
+        let stride = 3 * self.width;
+        let start = first * stride + third * self.width;
+        View::strided(&qkv[start..], count, self.head_width, stride)
+    }
+}
+
+/// Turns scores into probabilities; row `i` of the block sees `first + i + 1` keys.
+fn softmax_rows(block: &mut [f32], length: usize, first: usize, visible: usize) {
+    vectorized(
+        #[inline(always)]
+        || {
+            for (row_idx, row) in block.chunks_exact_mut(length).enumerate() {
+                let (live, masked) = row[..visible].split_at_mut(first + row_idx + 1);
+                let top = max(live);
+                for value in live.iter_mut() {
+                    *value = exp(*value - top);
+                }
+                let share = 1.0 / sum(live, |v| v);
+                for value in live.iter_mut() {
+                    *value *= share;
+                }
+                masked.fill(0.0);
+            }
+        },
+    );
+}
+
+impl CustomOp1 for Attention {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(&self, qkv: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let qkv = values::<f32>(NAME, qkv, layout)?;
+        let sizes = Sizes::new(layout.shape(), self.heads)?;
+        let Sizes { batch, length, heads, width, scale, .. } = sizes;
+        let mut y = zeros(batch * length * width);
+        let mut probabilities = zeros(batch * heads * length * length);
+        let pairs = probabilities.chunks_exact_mut((length * length).max(1));
+        for (p, (packed, plain)) in pairs.zip(sizes.offsets()) {
+            let (qkv, y) = (&qkv[packed..], &mut y[plain..]);
+            for (first, count, visible) in sizes.blocks() {
+                let block = &mut p[first * length..(first + count) * length];
+                let queries = sizes.part(qkv, 0, (first, count));
+                let keys = sizes.part(qkv, 1, (0, visible)).transposed();
+                product(block, length, Old::Replace, queries, keys, scale);
+                softmax_rows(block, length, first, visible);
+                let block = View::strided(block, count, visible, length);
+                let values = sizes.part(qkv, 2, (0, visible));
+                product(&mut y[first * width..], width, Old::Replace, block, values, 1.0);
+            }
+        }
+        self.probabilities.put(probabilities);
+        Ok((CpuStorage::F32(y), (batch, length, width).into()))
+    }
+
+    fn bwd(&self, qkv: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let probabilities = self.probabilities.take(NAME)?;
+        let sizes = Sizes::new(qkv.shape(), self.heads)?;
+        let Sizes { length, width, head_width, scale, .. } = sizes;
+        let dy = dy.contiguous()?;
+        let (dy, y) = (read(NAME, &dy)?, read(NAME, y)?);
+        let qkv_values = read(NAME, qkv)?;
+        let mut dqkv = zeros(qkv_values.len());
+        let mut ds = zeros(BLOCK * length);
+        let pairs = probabilities.chunks_exact((length * length).max(1));
+        for (p, (packed, plain)) in pairs.zip(sizes.offsets()) {
+            let (qkv, dqkv) = (&qkv_values[packed..], &mut dqkv[packed..]);
+            let (y, dy) = (&y[plain..], &dy[plain..]);
+            for (first, count, visible) in sizes.blocks() {
+                let p_block = &p[first * length..(first + count) * length];
+                let dy_block = View::strided(&dy[first * width..], count, head_width, width);
+                let values = sizes.part(qkv, 2, (0, visible)).transposed();
+                product(&mut ds, length, Old::Replace, dy_block, values, 1.0);
+                vectorized(
+                    #[inline(always)]
+                    || {
+                        let rows = ds.chunks_exact_mut(length).zip(p_block.chunks_exact(length));
+                        for (row_idx, (ds, p)) in rows.enumerate() {
+                            let at = (first + row_idx) * width;
+                            let (dy, y) = (&dy[at..at + head_width], &y[at..at + head_width]);
+                            let dot = sum2(dy, y, |a, b| a * b);
+                            for (ds, &p) in ds[..visible].iter_mut().zip(p) {
+                                *ds = p * (*ds - dot) * scale;
+                            }
+                        }
+                    },
+                );
+                let ds_block = View::strided(&ds, count, visible, length);
+                let p_block = View::strided(p_block, count, visible, length);
+                let (queries, keys) =
+                    (sizes.part(qkv, 0, (first, count)), sizes.part(qkv, 1, (0, visible)));
+                let stride = 3 * width;
+                let (dq, dk, dv) = (first * stride, width, 2 * width);
+                product(&mut dqkv[dq..], stride, Old::Replace, ds_block, keys, 1.0);
+                product(&mut dqkv[dk..], stride, Old::Add, ds_block.transposed(), queries, 1.0);
+                product(&mut dqkv[dv..], stride, Old::Add, p_block.transposed(), dy_block, 1.0);
+            }
+        }
+        Ok(Some(tensor(dqkv, qkv.shape())?))
+    }
+}

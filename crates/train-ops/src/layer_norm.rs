@@ -1,0 +1,112 @@
+//! Layer normalisation with gain and bias.
+
+use candle_core::{CpuStorage, CustomOp3, D, Layout, Result, Shape, Tensor, bail};
+
+use crate::storage::{Kept, read, tensor, values, zeros};
+use crate::vector::{sum, sum2, vectorized};
+
+const NAME: &str = "layer_norm";
+
+/// Subtracts the mean over the last dimension, divides by the standard deviation, and applies a
+/// gain and a bias for each channel.
+///
+/// # Shapes
+///
+/// `x` is `[…, C]`, `gain` and `bias` are `[C]`; the result has the shape of `x`.
+///
+/// # Errors
+///
+/// When shapes do not fit or a tensor is not `f32` on the CPU.
+pub fn layer_norm(x: &Tensor, gain: &Tensor, bias: &Tensor, epsilon: f32) -> Result<Tensor> {
+    let channels = x.dim(D::Minus1)?;
+    if gain.dims() != [channels] || bias.dims() != [channels] {
+        let (gain, bias) = (gain.shape(), bias.shape());
+        bail!("{NAME}: gain {gain:?} and bias {bias:?} do not fit x {:?}", x.shape());
+    }
+    let operation = LayerNorm { epsilon, rows: Kept::new() };
+    x.contiguous()?.apply_op3(&gain.contiguous()?, &bias.contiguous()?, operation)
+}
+
+struct LayerNorm {
+    epsilon: f32,
+    /// Mean and reciprocal standard deviation of each row.
+    rows: Kept<Vec<(f32, f32)>>,
+}
+
+impl CustomOp3 for LayerNorm {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        xl: &Layout,
+        gain: &CpuStorage,
+        gl: &Layout,
+        bias: &CpuStorage,
+        bl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let x = values::<f32>(NAME, x, xl)?;
+        let (gain, bias) = (values::<f32>(NAME, gain, gl)?, values::<f32>(NAME, bias, bl)?);
+        let channels = gain.len();
+        let mut y = zeros(x.len());
+        let mut rows = Vec::with_capacity(x.len() / channels);
+        vectorized(
+            #[inline(always)]
+            || {
+                for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
+                    let mean = sum(x, |v| v) / channels as f32;
+                    let variance = sum(x, |v| (v - mean) * (v - mean)) / channels as f32;
+                    let scale = 1.0 / (variance + self.epsilon).sqrt();
+                    for (((y, &x), &gain), &bias) in y.iter_mut().zip(x).zip(gain).zip(bias) {
+                        *y = (x - mean) * scale * gain + bias;
+                    }
+                    rows.push((mean, scale));
+                }
+            },
+        );
+        self.rows.put(rows);
+        Ok((CpuStorage::F32(y), xl.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        gain: &Tensor,
+        bias: &Tensor,
+        _y: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let rows = self.rows.take(NAME)?;
+        let dy = dy.contiguous()?;
+        let (x_values, dy) = (read(NAME, x)?, read(NAME, &dy)?);
+        let gain_values = read(NAME, gain)?;
+        let (x_values, dy, gain_values) = (&*x_values, &*dy, &*gain_values);
+        let channels = gain_values.len();
+        let (mut dx, mut dgain, mut dbias) =
+            (zeros(x_values.len()), zeros(channels), zeros(channels));
+        vectorized(
+            #[inline(always)]
+            || {
+                let inputs = x_values.chunks_exact(channels).zip(dy.chunks_exact(channels));
+                let outputs = dx.chunks_exact_mut(channels);
+                for (((x, dy), dx), (mean, scale)) in inputs.zip(outputs).zip(rows) {
+                    for i in 0..channels {
+                        dgain[i] += dy[i] * (x[i] - mean) * scale;
+                        dbias[i] += dy[i];
+                        dx[i] = dy[i] * gain_values[i];
+                    }
+                    // Remove from dx what shifting and scaling the row would undo.
+                    let shift = sum(dx, |v| v) / channels as f32;
+                    let tilt = sum2(dx, x, |d, x| d * (x - mean)) * scale * scale / channels as f32;
+                    for (dx, &x) in dx.iter_mut().zip(x) {
+                        *dx = (*dx - shift - (x - mean) * tilt) * scale;
+                    }
+                }
+            },
+        );
+        let (dgain, dbias) = (tensor(dgain, gain.shape())?, tensor(dbias, bias.shape())?);
+        Ok((Some(tensor(dx, x.shape())?), Some(dgain), Some(dbias)))
+    }
+}

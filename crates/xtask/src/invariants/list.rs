@@ -1,0 +1,112 @@
+//! The list of absences. docs/ARCHITECTURE.md points here.
+
+/// One absence.
+pub(super) struct Invariant {
+    /// As docs/ARCHITECTURE.md has it.
+    pub(super) sentence: &'static str,
+    pub(super) rule: Rule,
+}
+
+/// How an absence is checked.
+pub(super) enum Rule {
+    /// Of the workspace, only `by` name the dependency in their manifests, tests included.
+    OnlyThese { dependency: &'static str, by: &'static [&'static str] },
+    /// The package names no other dependency, tests excluded.
+    NothingBut { package: &'static str, dependencies: &'static [&'static str] },
+    /// No chain of dependencies leads from the package to the other, tests excluded.
+    NeverReaches { package: &'static str, dependency: &'static str },
+    /// The sources use none of the macros.
+    NoMacros { folder: &'static str, macros: &'static [&'static str] },
+    /// The sources mention none of the modules of the standard library.
+    NoStdModules { folder: &'static str, modules: &'static [&'static str] },
+}
+
+const PRINTING: &[&str] = &["print", "println", "eprint", "eprintln", "dbg"];
+const OUTSIDE_WORLD: &[&str] = &["fs", "net", "process", "thread", "env", "io", "time"];
+
+const fn invariant(sentence: &'static str, rule: Rule) -> Invariant {
+    Invariant { sentence, rule }
+}
+
+const fn only_these(
+    sentence: &'static str,
+    dependency: &'static str,
+    by: &'static [&'static str],
+) -> Invariant {
+    invariant(sentence, Rule::OnlyThese { dependency, by })
+}
+
+const fn never_reaches(
+    sentence: &'static str,
+    package: &'static str,
+    dependency: &'static str,
+) -> Invariant {
+    invariant(sentence, Rule::NeverReaches { package, dependency })
+}
+
+/// Every absence, in the order of the rooms.
+pub(super) const INVARIANTS: &[Invariant] = &[
+    invariant(
+        "core does no I/O and starts no threads",
+        Rule::NoStdModules { folder: "crates/core/src", modules: OUTSIDE_WORLD },
+    ),
+    invariant(
+        "core depends on nothing that does I/O",
+        Rule::NothingBut {
+            package: "forerunner-core",
+            dependencies: &["serde", "serde_json", "sha2", "thiserror"],
+        },
+    ),
+    invariant(
+        "stats are pure functions",
+        Rule::NoStdModules { folder: "crates/stats/src", modules: OUTSIDE_WORLD },
+    ),
+    invariant(
+        "stats depend on nothing that does I/O",
+        Rule::NothingBut {
+            package: "forerunner-stats",
+            dependencies: &["forerunner-core", "serde", "statrs"],
+        },
+    ),
+    only_these(
+        "no plugin names abi_stable: the interface is invisible to authors",
+        "abi_stable",
+        &["forerunner-abi", "forerunner-sdk", "forerunner-runtime"],
+    ),
+    only_these("only abi loads libraries", "libloading", &["forerunner-abi"]),
+    only_these(
+        "only sdk and runtime know the interface",
+        "forerunner-abi",
+        &["forerunner-sdk", "forerunner-runtime"],
+    ),
+    never_reaches(
+        "a NanoGPT program is linked with no part of the plugin interface",
+        "forerunner-nanogpt-harness",
+        "abi_stable",
+    ),
+    never_reaches("core does not know the plugin interface", "forerunner-core", "abi_stable"),
+    never_reaches(
+        "the sandbox knows nothing of benchmarks",
+        "forerunner-sandbox",
+        "forerunner-core",
+    ),
+    only_these("only sandbox knows Landlock", "landlock", &["forerunner-sandbox"]),
+    only_these("only sandbox knows seccomp", "seccompiler", &["forerunner-sandbox"]),
+    only_these("only verify knows wasmtime", "wasmtime", &["forerunner-verify"]),
+    only_these(
+        "only train-ops and the NanoGPT harness know candle",
+        "candle-core",
+        &["forerunner-train-ops", "forerunner-nanogpt-harness"],
+    ),
+    never_reaches("the command links no tensors", "forerunner-cli", "candle-core"),
+    never_reaches("the NanoGPT plugin links no tensors", "forerunner-nanogpt", "candle-core"),
+    only_these("only the runtime knows the store's database", "rusqlite", &["forerunner-runtime"]),
+    invariant(
+        "the runtime never prints",
+        Rule::NoMacros { folder: "crates/runtime/src", macros: PRINTING },
+    ),
+    only_these("only report draws terminals", "anstyle", &["forerunner-report"]),
+    only_these("only commands read arguments", "clap", &["forerunner-cli", "xtask"]),
+    only_these("anyhow stays out of libraries", "anyhow", &["xtask", "forerunner-tests"]),
+    never_reaches("there is no asynchronous runtime", "forerunner-cli", "tokio"),
+];

@@ -1,0 +1,84 @@
+//! `cargo xtask`: builds, checks, installs and measures Forerunner.
+//!
+//! One module per command. What a command is doing goes to standard error; tables and JSON, the
+//! results, go to standard output.
+
+mod bench;
+mod check;
+mod command;
+mod console;
+mod dataset;
+mod deny;
+mod install;
+mod invariants;
+mod licence;
+mod processes;
+mod quickstart;
+mod table;
+mod test;
+mod tidy;
+mod torture;
+mod trial;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo quickstart                             build, install into target/forerunner, search
+  cargo xtask test                             every test, against a fresh installation
+  cargo xtask check                            what a change must pass, cheapest first
+  cargo xtask check --fast                     the same without building and testing
+  cargo xtask install --prefix ~/.local        for everyday use, outside the checkout
+  cargo xtask torture --kills 100              kill -9 at random instants, then count
+  cargo xtask bench overhead --max-programs 3000
+  cargo xtask bench slot --json";
+
+/// Builds, checks, installs and measures Forerunner.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build in release mode and install binary, plugins, harness, presets and data set.
+    Install(install::Install),
+    /// Install into target/forerunner and run the preset `quickstart`.
+    Quickstart(quickstart::Quickstart),
+    /// Install into target/forerunner and run every test.
+    Test(test::Test),
+    /// Run every check, cheapest first.
+    Check(check::Check),
+    /// Check what neither rustfmt nor clippy can: heads, lengths, unsafe code, manifests, presets.
+    Tidy,
+    /// Check licences and duplicate versions of dependencies.
+    Deny,
+    /// Check the absences that docs/ARCHITECTURE.md promises.
+    Invariants,
+    /// Kill searches at random instants and make sure that nothing is lost.
+    Torture(torture::Torture),
+    /// Measure the framework itself.
+    Bench(bench::Bench),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Install(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
+        Command::Quickstart(arguments) => arguments.run(),
+        Command::Test(arguments) => arguments.run(),
+        Command::Check(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
+        Command::Tidy => tidy::run().map(|()| ExitCode::SUCCESS),
+        Command::Deny => deny::run().map(|()| ExitCode::SUCCESS),
+        Command::Invariants => invariants::run().map(|()| ExitCode::SUCCESS),
+        Command::Torture(arguments) => arguments.run(),
+        Command::Bench(arguments) => arguments.run(),
+    };
+    result.unwrap_or_else(|error| {
+        console::say(format_args!("error: {error:#}"));
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,116 @@
+//! What a NanoGPT program is written against.
+//!
+//! A program is one source file that describes a [`Model`] and a function that trains it, with the
+//! training loop in plain sight:
+//!
+//! ```no_run
+//! use harness::prelude::*;
+//!
+//! struct Bigram {
+//!     table: Var, // (V, V)
+//! }
+//!
+//! impl Model for Bigram {
+//!     fn new(params: &mut Params, task: &Task) -> Result<Self> {
+//!         Ok(Self { table: params.zeros("table", (task.vocab, task.vocab))? })
+//!     }
+//!
+//!     fn logits(&self, tokens: &Tokens) -> Result<Tensor> {
+//!         embedding(&self.table, tokens) // (B, T, V)
+//!     }
+//! }
+//!
+//! fn train(model: &Bigram, _params: &Params, run: &mut Training) -> Result<()> {
+//!     for step in 0..100 {
+//!         let batch = run.batch(8, run.task().context)?;
+//!         let loss = cross_entropy(&model.logits(&batch.inputs)?, &batch.targets)?;
+//!         let gradients = loss.backward()?;
+//!         if let Some(gradient) = gradients.get(&model.table) {
+//!             model.table.set(&(&*model.table - (gradient * 10.0)?)?)?;
+//!         }
+//!         run.record("train_loss", step, &loss)?;
+//!     }
+//!     Ok(())
+//! }
+//!
+//! fn main() -> ExitCode {
+//!     harness::run::<Bigram>(train)
+//! }
+//! ```
+//!
+//! The same binary is started twice: as `program train` it is handed tokens and sends its
+//! parameters back; as `program evaluate`, in a fresh process, it is handed those parameters,
+//! rounded to bfloat16, and returns logits for windows of tokens. The supervisor at the other end
+//! of the pipes owns the clock, the data and the score.
+//!
+//! Fixed here, beyond a program's reach: which tokens come, how parameters are initialised for a
+//! seed, how many may be carried, one thread, and how a model is scored. A program is free in
+//! architecture, training loss, optimizer, schedule, batch size, sequence length and number of
+//! steps. Three things are closed on purpose:
+//!
+//! - Values of tensors and tokens cannot be read, because counting n-grams would beat training
+//!   (see [`Tensor`]). What a program learns passes through differentiable operations.
+//! - Randomness comes from [`Training::rng`] and [`Params`], so that a seed means something.
+//! - Clocks, files and the environment are out of bounds.
+//!
+//! Nothing this crate does inside a program's process is trusted by the supervisor.
+
+mod channel;
+#[cfg(test)]
+mod conversation;
+mod error;
+mod evaluation;
+#[cfg(test)]
+mod gradients;
+mod operations;
+mod params;
+mod process;
+mod rng;
+mod run;
+mod task;
+mod tensor;
+mod tokens;
+mod training;
+
+pub use candle_core::Shape;
+pub use error::{Error, Result};
+pub use operations::{
+    AdamW, Moments, adamw, causal_attention, cross_entropy, embedding, gelu, head_loss, layer_norm,
+    linear, linear_no_bias, sum_of_squares,
+};
+pub use params::{Parameter, Params};
+pub use rng::Rng;
+pub use run::{Model, run};
+pub use task::Task;
+pub use tensor::{Gradients, Tensor, Var};
+pub use tokens::Tokens;
+pub use training::{Batch, Point, Training};
+
+/// Everything a program needs, in one line: `use harness::prelude::*;`.
+pub mod prelude {
+    pub use std::process::ExitCode;
+
+    pub use crate::{
+        AdamW, Batch, Error, Gradients, Model, Moments, Parameter, Params, Result, Rng, Task,
+        Tensor, Tokens, Training, Var, adamw, bail, causal_attention, cross_entropy, embedding,
+        ensure, gelu, head_loss, layer_norm, linear, linear_no_bias, sum_of_squares,
+    };
+}
+
+/// Returns from the function with an error made of a format string: `bail!("lost at {step}")`.
+#[macro_export]
+macro_rules! bail {
+    ($($message:tt)+) => {
+        return ::std::result::Result::Err($crate::Error::program(::std::format!($($message)+)))
+    };
+}
+
+/// Returns with an error unless a condition holds: `ensure!(loss.is_finite(), "loss is {loss}")`.
+#[macro_export]
+macro_rules! ensure {
+    ($condition:expr, $($message:tt)+) => {
+        if !$condition {
+            $crate::bail!($($message)+);
+        }
+    };
+}

@@ -1,0 +1,71 @@
+//! The entry point of a program.
+
+use std::process::ExitCode;
+
+use crate::channel::Channel;
+use crate::evaluation::evaluate;
+use crate::{Error, Params, Result, Task, Tensor, Tokens, Training, process};
+
+/// A language model.
+pub trait Model: Sized {
+    /// Declares the parameters and keeps what [`Model::logits`] needs.
+    ///
+    /// Called in the trainer and again in the evaluator: whatever is not a declared parameter must
+    /// follow from the task alone.
+    ///
+    /// # Errors
+    ///
+    /// When a parameter cannot be declared.
+    fn new(params: &mut Params, task: &Task) -> Result<Self>;
+
+    /// Logits of the next token at every position.
+    ///
+    /// # Shapes
+    ///
+    /// `tokens` is `[B, T]`; the result is `[B, T, V]`. In evaluation `T` is
+    /// [`Task::context`]. Logits at a position may depend on that token and earlier ones in the
+    /// same row only, and calls must not depend on each other; both are tested.
+    ///
+    /// # Errors
+    ///
+    /// When a tensor operation fails.
+    fn logits(&self, tokens: &Tokens) -> Result<Tensor>;
+}
+
+/// Runs a program as its command line asks: `train` or `evaluate`. The whole `main` of a program.
+///
+/// An error is printed to standard error and gives exit status 1; a panic gives 101.
+pub fn run<M: Model>(train: fn(&M, &Params, &mut Training) -> Result<()>) -> ExitCode {
+    process::prepare();
+    let mode = std::env::args().nth(1).unwrap_or_default();
+    let result = Channel::standard()
+        .map_err(|error| Error::program(format!("standard input or output: {error}")))
+        .and_then(|channel| match mode.as_str() {
+            "train" => train_and_hand_over(train, channel),
+            "evaluate" => evaluate::<M>(channel),
+            _ => Err(Error::Mode(mode)),
+        });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            #[expect(clippy::print_stderr, reason = "a program's errors go to standard error")]
+            {
+                eprintln!("error: {error}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+pub(crate) fn train_and_hand_over<M: Model>(
+    train: fn(&M, &Params, &mut Training) -> Result<()>,
+    mut channel: Channel,
+) -> Result<()> {
+    let start = channel.start()?;
+    let task = Task::from(&start);
+    let mut params = Params::from_seed(start.seed, task.max_parameters);
+    let model = M::new(&mut params, &task)?;
+    let mut training = Training::new(task, start.seed, &params, channel);
+    train(&model, &params, &mut training)?;
+    training.finish()
+}

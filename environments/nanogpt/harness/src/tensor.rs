@@ -1,0 +1,407 @@
+//! Tensors as a program sees them: differentiable operations, and no way to read values out.
+//!
+//! Why values cannot be read: at the budget of a small track, counting n-grams beats training a
+//! network within a second, whatever the cap on carried parameters (docs/calibration-cpu-track.md
+//! has the figures). So what a program learns from tokens passes through differentiable operations
+//! only. A loss is shown to people by [`crate::Training::record`] and, coarsely, to the program by
+//! [`crate::Training::recent_loss`].
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::ops::{Add, Deref, Div, Mul, Sub};
+
+use candle_core::{DType, Device, Shape};
+
+use crate::Result;
+
+/// Numbers of type `f32` in a rectangular shape; a clone shares them.
+///
+/// Arithmetic broadcasts: shapes are aligned at their last dimensions, and a dimension of size 1
+/// is repeated. Every operation is differentiable.
+#[derive(Clone)]
+pub struct Tensor(pub(crate) candle_core::Tensor);
+
+impl fmt::Debug for Tensor {
+    /// Shows the shape only; values stay inside.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tensor{:?}", self.dims())
+    }
+}
+
+/// # Making
+impl Tensor {
+    /// A tensor of the given values, row by row.
+    ///
+    /// # Errors
+    ///
+    /// When shape and number of values disagree.
+    pub fn from_vec(values: Vec<f32>, shape: impl Into<Shape>) -> Result<Self> {
+        Ok(Self(candle_core::Tensor::from_vec(values, shape.into(), &Device::Cpu)?))
+    }
+
+    /// A tensor that holds one value everywhere.
+    ///
+    /// # Errors
+    ///
+    /// When the tensor cannot be allocated.
+    pub fn full(value: f64, shape: impl Into<Shape>) -> Result<Self> {
+        Ok(Self(candle_core::Tensor::full(value as f32, shape.into(), &Device::Cpu)?))
+    }
+
+    /// A tensor of zeros.
+    ///
+    /// # Errors
+    ///
+    /// When the tensor cannot be allocated.
+    pub fn zeros(shape: impl Into<Shape>) -> Result<Self> {
+        Ok(Self(candle_core::Tensor::zeros(shape.into(), DType::F32, &Device::Cpu)?))
+    }
+
+    /// A tensor of ones.
+    ///
+    /// # Errors
+    ///
+    /// When the tensor cannot be allocated.
+    pub fn ones(shape: impl Into<Shape>) -> Result<Self> {
+        Ok(Self(candle_core::Tensor::ones(shape.into(), DType::F32, &Device::Cpu)?))
+    }
+
+    /// Tensors one after the other along a dimension in which alone they may differ.
+    ///
+    /// # Errors
+    ///
+    /// When their other dimensions differ.
+    pub fn cat(tensors: &[Self], dim: usize) -> Result<Self> {
+        let inner: Vec<&candle_core::Tensor> = tensors.iter().map(|tensor| &tensor.0).collect();
+        Ok(Self(candle_core::Tensor::cat(&inner, dim)?))
+    }
+}
+
+/// # Shape
+impl Tensor {
+    /// Size of every dimension.
+    pub fn dims(&self) -> &[usize] {
+        self.0.dims()
+    }
+
+    /// Size of a dimension.
+    ///
+    /// # Errors
+    ///
+    /// When there are fewer dimensions.
+    pub fn dim(&self, dim: usize) -> Result<usize> {
+        Ok(self.0.dim(dim)?)
+    }
+
+    /// Number of dimensions.
+    pub fn rank(&self) -> usize {
+        self.0.rank()
+    }
+
+    /// Number of values.
+    pub fn count(&self) -> usize {
+        self.0.elem_count()
+    }
+
+    /// The same values in another shape.
+    ///
+    /// # Errors
+    ///
+    /// When the number of values differs.
+    pub fn reshape(&self, shape: impl Into<Shape>) -> Result<Self> {
+        Ok(Self(self.0.reshape(shape.into())?))
+    }
+
+    /// Two dimensions exchanged.
+    ///
+    /// # Errors
+    ///
+    /// When there are fewer dimensions.
+    pub fn transpose(&self, dim1: usize, dim2: usize) -> Result<Self> {
+        Ok(Self(self.0.transpose(dim1, dim2)?))
+    }
+
+    /// Positions `start..start + length` of a dimension.
+    ///
+    /// # Errors
+    ///
+    /// When they reach beyond it.
+    pub fn narrow(&self, dim: usize, start: usize, length: usize) -> Result<Self> {
+        Ok(Self(self.0.narrow(dim, start, length)?))
+    }
+
+    /// Repeated to a larger shape, as arithmetic does.
+    ///
+    /// # Errors
+    ///
+    /// When the shapes do not fit.
+    pub fn broadcast_as(&self, shape: impl Into<Shape>) -> Result<Self> {
+        Ok(Self(self.0.broadcast_as(shape.into())?))
+    }
+
+    /// The same values without their history: gradients do not pass.
+    pub fn detach(&self) -> Self {
+        Self(self.0.detach())
+    }
+}
+
+/// Functions of each value alone.
+macro_rules! unary {
+    ($($(#[$doc:meta])* $name:ident => $candle:ident;)+) => {
+        /// # Functions of each value
+        impl Tensor {
+            $(
+                $(#[$doc])*
+                ///
+                /// # Errors
+                ///
+                /// When the tensor cannot be allocated.
+                pub fn $name(&self) -> Result<Self> {
+                    Ok(Self(self.0.$candle()?))
+                }
+            )+
+        }
+    };
+}
+
+unary! {
+    /// The negative.
+    neg => neg;
+    /// The absolute value.
+    abs => abs;
+    /// `e^x`.
+    exp => exp;
+    /// The natural logarithm.
+    ln => log;
+    /// The square.
+    sqr => sqr;
+    /// The square root.
+    sqrt => sqrt;
+    /// `1 / x`.
+    recip => recip;
+    /// The sine.
+    sin => sin;
+    /// The cosine.
+    cos => cos;
+    /// The hyperbolic tangent.
+    tanh => tanh;
+    /// `max(x, 0)`.
+    relu => relu;
+    /// `x / (1 + e^-x)`.
+    silu => silu;
+}
+
+/// # Products, sums and comparisons
+impl Tensor {
+    /// The matrix product over the last two dimensions; leading ones broadcast.
+    ///
+    /// # Errors
+    ///
+    /// When the shapes do not fit.
+    pub fn matmul(&self, other: &Self) -> Result<Self> {
+        Ok(Self(self.0.contiguous()?.broadcast_matmul(&other.0.contiguous()?)?))
+    }
+
+    /// `x^exponent`.
+    ///
+    /// # Errors
+    ///
+    /// When the tensor cannot be allocated.
+    pub fn powf(&self, exponent: f64) -> Result<Self> {
+        Ok(Self(self.0.powf(exponent)?))
+    }
+
+    /// The larger of each two values, with broadcasting.
+    ///
+    /// # Errors
+    ///
+    /// When the shapes do not fit.
+    pub fn maximum(&self, other: &Self) -> Result<Self> {
+        Ok(Self(self.0.broadcast_maximum(&other.0)?))
+    }
+
+    /// The smaller of each two values, with broadcasting.
+    ///
+    /// # Errors
+    ///
+    /// When the shapes do not fit.
+    pub fn minimum(&self, other: &Self) -> Result<Self> {
+        Ok(Self(self.0.broadcast_minimum(&other.0)?))
+    }
+
+    /// Sum of all values, a scalar.
+    ///
+    /// # Errors
+    ///
+    /// When the tensor cannot be allocated.
+    pub fn sum_all(&self) -> Result<Self> {
+        Ok(Self(self.0.sum_all()?))
+    }
+
+    /// Mean of all values, a scalar.
+    ///
+    /// # Errors
+    ///
+    /// When the tensor cannot be allocated.
+    pub fn mean_all(&self) -> Result<Self> {
+        Ok(Self(self.0.mean_all()?))
+    }
+
+    /// Sum over a dimension, which is kept with size 1.
+    ///
+    /// # Errors
+    ///
+    /// When there are fewer dimensions.
+    pub fn sum(&self, dim: usize) -> Result<Self> {
+        Ok(Self(self.0.sum_keepdim(dim)?))
+    }
+
+    /// Mean over a dimension, which is kept with size 1.
+    ///
+    /// # Errors
+    ///
+    /// When there are fewer dimensions.
+    pub fn mean(&self, dim: usize) -> Result<Self> {
+        Ok(Self(self.0.mean_keepdim(dim)?))
+    }
+
+    /// Largest value over a dimension, which is kept with size 1.
+    ///
+    /// # Errors
+    ///
+    /// When there are fewer dimensions.
+    pub fn max(&self, dim: usize) -> Result<Self> {
+        Ok(Self(self.0.max_keepdim(dim)?))
+    }
+
+    /// Shares over a dimension: `e^x / Σ e^x`.
+    ///
+    /// # Errors
+    ///
+    /// When there are fewer dimensions.
+    pub fn softmax(&self, dim: usize) -> Result<Self> {
+        let shares = self.0.broadcast_sub(&self.0.max_keepdim(dim)?.detach())?.exp()?;
+        Ok(Self(shares.broadcast_div(&shares.sum_keepdim(dim)?)?))
+    }
+
+    /// Gradients of this scalar with respect to every variable it depends on.
+    ///
+    /// # Errors
+    ///
+    /// When an operation cannot be differentiated, or ran backward before.
+    pub fn backward(&self) -> Result<Gradients> {
+        Ok(Gradients(self.0.backward()?))
+    }
+}
+
+/// Operators on tensors and on a tensor and a number.
+macro_rules! operator {
+    ($trait:ident, $function:ident, $broadcast:ident) => {
+        impl<B: Borrow<Tensor>> $trait<B> for &Tensor {
+            type Output = Result<Tensor>;
+
+            fn $function(self, other: B) -> Result<Tensor> {
+                let other = &other.borrow().0;
+                Ok(Tensor(if self.0.shape() == other.shape() {
+                    $trait::$function(&self.0, other)?
+                } else {
+                    self.0.$broadcast(other)?
+                }))
+            }
+        }
+
+        impl<B: Borrow<Tensor>> $trait<B> for Tensor {
+            type Output = Result<Tensor>;
+
+            fn $function(self, other: B) -> Result<Tensor> {
+                $trait::$function(&self, other)
+            }
+        }
+
+        impl $trait<f64> for &Tensor {
+            type Output = Result<Tensor>;
+
+            fn $function(self, other: f64) -> Result<Tensor> {
+                Ok(Tensor($trait::$function(&self.0, other)?))
+            }
+        }
+
+        impl $trait<f64> for Tensor {
+            type Output = Result<Tensor>;
+
+            fn $function(self, other: f64) -> Result<Tensor> {
+                $trait::$function(&self, other)
+            }
+        }
+    };
+}
+
+operator!(Add, add, broadcast_add);
+operator!(Sub, sub, broadcast_sub);
+operator!(Mul, mul, broadcast_mul);
+operator!(Div, div, broadcast_div);
+
+/// A tensor that can be changed and that gradients are taken with respect to; a clone shares it.
+#[derive(Clone)]
+pub struct Var {
+    pub(crate) inner: candle_core::Var,
+    tensor: Tensor,
+}
+
+impl Var {
+    /// A variable that starts as a copy of a tensor. It is not a parameter: only what
+    /// [`crate::Params`] declares is carried to the evaluator.
+    ///
+    /// # Errors
+    ///
+    /// When the tensor cannot be copied.
+    pub fn new(tensor: &Tensor) -> Result<Self> {
+        Ok(Self::from(candle_core::Var::from_tensor(&tensor.0.contiguous()?)?))
+    }
+
+    /// Replaces the values.
+    ///
+    /// # Errors
+    ///
+    /// When the shapes differ.
+    pub fn set(&self, values: &Tensor) -> Result<()> {
+        Ok(self.inner.set(&values.0)?)
+    }
+}
+
+impl From<candle_core::Var> for Var {
+    fn from(inner: candle_core::Var) -> Self {
+        let tensor = Tensor(inner.as_tensor().clone());
+        Self { inner, tensor }
+    }
+}
+
+impl Deref for Var {
+    type Target = Tensor;
+
+    fn deref(&self) -> &Tensor {
+        &self.tensor
+    }
+}
+
+impl Borrow<Tensor> for Var {
+    fn borrow(&self) -> &Tensor {
+        &self.tensor
+    }
+}
+
+impl fmt::Debug for Var {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Var{:?}", self.dims())
+    }
+}
+
+/// What [`Tensor::backward`] found.
+pub struct Gradients(candle_core::backprop::GradStore);
+
+impl Gradients {
+    /// The gradient with respect to a variable, or `None` when the scalar does not depend on it.
+    pub fn get(&self, var: &Var) -> Option<Tensor> {
+        self.0.get(&var.inner).map(|gradient| Tensor(gradient.clone()))
+    }
+}

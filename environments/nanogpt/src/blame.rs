@@ -1,0 +1,147 @@
+//! What a program did wrong, told from how its process ended or what it sent.
+
+use crate::{process::Trouble, telemetry::printable};
+use forerunner_core::Cause;
+use forerunner_nanogpt_protocol::Error as WireError;
+use forerunner_sandbox::{Finished, Outcome};
+
+/// How the harness puts it when a number is not finite. A label for a failure, nothing more: a
+/// program can print what it likes.
+const NOT_FINITE: [&str; 4] = ["not finite", " is NaN", " is inf", " is -inf"];
+
+/// What a process did wrong that ended before it was asked to.
+pub(crate) fn ended_early(stage: &str, finished: &Finished) -> Trouble {
+    let said = last_words(&finished.stderr);
+    let with_words = |text: String| if said.is_empty() { text } else { format!("{text}: {said}") };
+    match finished.outcome {
+        Outcome::OutOfCpu => Trouble::program(
+            Cause::Timeout,
+            "limit/cpu",
+            format!("{stage} used up its CPU time; do less work or take fewer steps"),
+        ),
+        Outcome::TimedOut => Trouble::program(
+            Cause::Timeout,
+            "limit/wall",
+            format!("{stage} used up its wall time; it may wait for something that never comes"),
+        ),
+        Outcome::OutOfMemory => Trouble::program(
+            Cause::Memory,
+            "limit/memory",
+            format!("{stage} needed more memory than the track allows; make something smaller"),
+        ),
+        Outcome::Exited(0) => Trouble::program(
+            Cause::Protocol,
+            "program/early-exit",
+            with_words(format!(
+                "{stage} ended before handing anything over; let `harness::run` end it"
+            )),
+        ),
+        Outcome::Exited(_) if NOT_FINITE.iter().any(|words| said.contains(words)) => {
+            Trouble::program(Cause::NotFinite, "program/not-finite", with_words(stage.to_owned()))
+        }
+        outcome => {
+            let what = match outcome {
+                _ if said.contains("panicked at") => "panicked".into(),
+                Outcome::Exited(code) => format!("failed with exit status {code}"),
+                other => other.to_string(),
+            };
+            Trouble::program(Cause::Crash, "program/crash", with_words(format!("{stage} {what}")))
+        }
+    }
+}
+
+/// What a process did wrong that sent something we did not expect.
+pub(crate) fn misspoken(stage: &str, error: &WireError) -> Trouble {
+    if let WireError::TooLong { kind: "snapshot" | "checkpoint", length, .. } = error {
+        return Trouble::program(
+            Cause::Rule,
+            "snapshot/size",
+            format!("{stage} sent a snapshot of {length} bytes, far above the parameter cap"),
+        );
+    }
+    Trouble::program(
+        Cause::Protocol,
+        "protocol/frame",
+        format!(
+            "{stage} sent what is not a frame ({error}); standard output belongs to the harness, \
+             a program must not write to it"
+        ),
+    )
+}
+
+/// The last lines of standard error, made harmless and short. A program's words are data.
+fn last_words(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with("note: run with `RUST_BACKTRACE"))
+        .collect();
+    let from = lines.iter().rposition(|line| line.contains("panicked at"));
+    let from = from.unwrap_or(lines.len().saturating_sub(3));
+    printable(&lines[from..].join(" / "), 400)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn finished(outcome: Outcome, stderr: &str) -> Finished {
+        Finished {
+            outcome,
+            cpu: Duration::ZERO,
+            wall: Duration::ZERO,
+            peak_memory_bytes: 0,
+            stdout: Vec::new(),
+            stderr: stderr.into(),
+            output_truncated: false,
+            layers: forerunner_sandbox::Layers::default(),
+        }
+    }
+
+    #[test]
+    fn every_end_has_its_cause() {
+        let check = |outcome, stderr: &str, cause: Cause, text: &str| {
+            let Trouble::Program(found, finding) =
+                ended_early("the trainer", &finished(outcome, stderr))
+            else {
+                panic!("the program is to blame");
+            };
+            assert_eq!(found, cause);
+            assert!(finding.message.contains(text), "{}", finding.message);
+        };
+        check(Outcome::OutOfCpu, "", Cause::Timeout, "the trainer used up its CPU time");
+        check(Outcome::TimedOut, "", Cause::Timeout, "wall time");
+        check(Outcome::OutOfMemory, "", Cause::Memory, "memory");
+        check(Outcome::Exited(0), "", Cause::Protocol, "before handing anything over");
+        check(Outcome::Signalled(11), "", Cause::Crash, "signal 11");
+        check(
+            Outcome::Signalled(6),
+            "\nthread 'main' panicked at main.rs:3:5:\nindex\x1b[31m out of bounds\nnote: run \
+             with `RUST_BACKTRACE=1`",
+            Cause::Crash,
+            "the trainer panicked: thread 'main' panicked at main.rs:3:5: / index?[31m out \
+             of bounds",
+        );
+        check(
+            Outcome::Exited(1),
+            "error: a parameter is not finite after training",
+            Cause::NotFinite,
+            "not finite",
+        );
+        let words = "error: the training loss is NaN at step 1";
+        check(Outcome::Exited(1), words, Cause::NotFinite, "at step 1");
+    }
+
+    #[test]
+    fn nonsense_is_a_protocol_error_and_a_giant_snapshot_a_rule() {
+        let check = |error: WireError, expected: Cause| match misspoken("the trainer", &error) {
+            Trouble::Program(cause, _) => assert_eq!(cause, expected),
+            Trouble::Host(error) => panic!("{error}"),
+        };
+        check(WireError::UnknownKind(104), Cause::Protocol);
+        check(WireError::TooLong { kind: "logits", length: 9, limit: 1 }, Cause::Protocol);
+        check(WireError::TooLong { kind: "snapshot", length: 9, limit: 1 }, Cause::Rule);
+    }
+}

@@ -1,0 +1,167 @@
+//! The environment itself: configuration in, evaluations out.
+
+use crate::{
+    Config, DataError, Dataset, Manifest, Part, Track,
+    measurement::Bench,
+    prepare,
+    process::with_sources,
+    rules::rules,
+    score::tokens_needed,
+    spec::{REFERENCE, spec},
+};
+use forerunner_core::{
+    Cause, Check, DataReport, DataRequest, Environment, EnvironmentSpec, Error, Evaluation,
+    EvaluationRequest, Finding, Host, Program, Result, Severity, Verdict,
+};
+use forerunner_workbench::{Built, Compiler, Harness};
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// The NanoGPT speedrun on one track.
+pub struct NanoGpt {
+    config: Config,
+    track: Track,
+    dataset: Mutex<Option<Arc<Dataset>>>,
+    compiler: Mutex<Option<(PathBuf, Arc<Compiler>)>>,
+}
+
+impl NanoGpt {
+    /// The environment that `config` asks for. Data and harness are looked for when they are
+    /// needed, so that data can be prepared before there is any.
+    ///
+    /// # Errors
+    /// When the track is unknown or an override makes no sense.
+    pub fn new(config: Config) -> Result<Self> {
+        let track = Track::new(&config)?;
+        Ok(Self { config, track, dataset: Mutex::default(), compiler: Mutex::default() })
+    }
+
+    /// The track in use.
+    pub fn track(&self) -> &Track {
+        &self.track
+    }
+
+    fn dataset(&self) -> Result<Arc<Dataset>> {
+        let mut kept = self.dataset.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(dataset) = &*kept {
+            return Ok(dataset.clone());
+        }
+        let dataset = Dataset::open(&self.config.data_dir(&self.track)?)?;
+        let Track { context, windows, .. } = self.track;
+        for part in [Part::Dev, Part::Val, Part::Vault] {
+            dataset.require(part, tokens_needed(context, windows))?;
+        }
+        dataset.require(Part::Train, context + 1)?;
+        Ok(kept.insert(Arc::new(dataset)).clone())
+    }
+
+    fn compiler(&self, host: &dyn Host) -> Result<Arc<Compiler>> {
+        let cache = host.cache_dir().join("nanogpt");
+        let mut kept = self.compiler.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((dir, compiler)) = &*kept
+            && *dir == cache
+        {
+            return Ok(compiler.clone());
+        }
+        let harness = Harness::load(&self.config.harness_dir()?)
+            .map_err(|error| Error::failed(with_sources(&error)))?;
+        let compiler = Compiler::new(harness, &cache, self.config.unsafe_no_sandbox)
+            .map_err(|error| Error::failed(with_sources(&error)))?;
+        let compiler = Arc::new(compiler);
+        *kept = Some((cache, compiler.clone()));
+        Ok(compiler)
+    }
+
+    /// Rules and compilation: a binary, or why there is none.
+    fn build(&self, program: &Program, host: &dyn Host) -> Result<Result<Built, Refusal>> {
+        let findings = rules().check(program);
+        if findings.iter().any(|finding| finding.severity >= Severity::Error) {
+            return Ok(Err(Refusal { cause: Cause::Rule, findings }));
+        }
+        match self.compiler(host)?.build(program) {
+            Ok(built) => Ok(Ok(built)),
+            Err(error) => {
+                let (cause, findings) =
+                    error.into_findings().map_err(|error| Error::failed(with_sources(&error)))?;
+                Ok(Err(Refusal { cause, findings }))
+            }
+        }
+    }
+}
+
+/// Why there is no binary.
+struct Refusal {
+    cause: Cause,
+    findings: Vec<Finding>,
+}
+
+impl Environment for NanoGpt {
+    fn spec(&self) -> Result<EnvironmentSpec> {
+        let manifest = Manifest::read(&self.config.data_dir(&self.track)?)?;
+        let reference = match &self.config.reference {
+            None => REFERENCE.to_owned(),
+            Some(path) => fs::read_to_string(path).map_err(DataError::io("read", path))?,
+        };
+        Ok(spec(&self.track, &manifest, reference))
+    }
+
+    fn check(&self, program: &Program, host: &dyn Host) -> Result<Check> {
+        let built = match self.build(program, host)? {
+            Ok(built) => built,
+            Err(Refusal { cause, findings }) => return Ok(Check::refused(cause, findings)),
+        };
+        let dataset = self.dataset()?;
+        let bench = Bench {
+            track: &self.track,
+            dataset: &dataset,
+            binary: &built.binary,
+            unsafe_no_sandbox: self.config.unsafe_no_sandbox,
+            host,
+        };
+        Ok(match bench.smoke()? {
+            None => Check::default(),
+            Some((cause, finding)) => Check::refused(cause, vec![finding]),
+        })
+    }
+
+    fn evaluate(&self, request: &EvaluationRequest, host: &dyn Host) -> Result<Evaluation> {
+        let dataset = self.dataset()?;
+        let built = match self.build(&request.program, host)? {
+            Ok(built) => built,
+            Err(Refusal { cause, findings }) => {
+                return Ok(Evaluation {
+                    verdict: Verdict::Failed(cause),
+                    findings,
+                    metrics: Default::default(),
+                    telemetry: Default::default(),
+                });
+            }
+        };
+        let bench = Bench {
+            track: &self.track,
+            dataset: &dataset,
+            binary: &built.binary,
+            unsafe_no_sandbox: self.config.unsafe_no_sandbox,
+            host,
+        };
+        let mut evaluation = bench.measure(request)?;
+        let compile = built.cpu.as_secs_f64();
+        evaluation.telemetry.numbers.insert("compile_cpu_seconds".into(), compile);
+        evaluation.telemetry.facts.insert("compile_sandbox".into(), built.layers.to_string());
+        if self.config.unsafe_no_sandbox {
+            evaluation.findings.push(Finding::warning(
+                "sandbox/none",
+                "measured without a sandbox: the program could read and change whatever the user \
+                 can, this result proves nothing",
+            ));
+        }
+        Ok(evaluation)
+    }
+
+    fn prepare(&self, request: &DataRequest, _host: &dyn Host) -> Result<DataReport> {
+        Ok(prepare::run(request)?)
+    }
+}

@@ -1,0 +1,51 @@
+//! The NanoGPT speedrun as a Forerunner environment: train a small GPT to a target loss as fast
+//! as possible.
+//!
+//! A program is one Rust file written against the crate `harness`. It is compiled from source
+//! alone, trains in a sandboxed process on tokens that this crate serves, and hands over a
+//! snapshot of its parameters; a second, fresh process answers windows of held-out tokens with
+//! logits, whose loss is computed here. The clock, the data, the order of the tokens and the
+//! verdict never enter a process in which the program's code runs.
+//!
+//! | part | modules |
+//! | --- | --- |
+//! | data | [`prepare`], [`Dataset`], [`Shard`] |
+//! | setting | [`Track`], [`Config`], [`Clock`] |
+//! | one measurement | `measurement`: `trainer`, `stream`, `clock`, `kernel`, then `evaluator`, `score`, `probe` |
+//! | processes | `process`, `blame`, `affinity`, `telemetry` |
+//! | plugin | [`NanoGpt`], `spec` |
+
+mod affinity;
+mod blame;
+mod clock;
+mod config;
+mod dataset;
+mod environment;
+mod error;
+mod evaluator;
+mod kernel;
+mod manifest;
+mod measurement;
+pub mod prepare;
+mod probe;
+mod process;
+mod rules;
+mod score;
+#[cfg(test)]
+mod scripted;
+mod shard;
+mod spec;
+mod stream;
+mod telemetry;
+mod track;
+mod trainer;
+
+pub use config::Config;
+pub use dataset::Dataset;
+pub use environment::NanoGpt;
+pub use error::DataError;
+pub use manifest::{FileEntry, Manifest, Part, TokenKind};
+pub use shard::{Shard, ShardWriter};
+pub use track::{Clock, TRACKS, Track};
+
+forerunner_sdk::export_plugin! { environment "nanogpt" => NanoGpt::new }

@@ -1,0 +1,53 @@
+//! What a program's source may mention. Clear messages early; the sandbox, the harness's narrow
+//! interface and the absence of anything to steal are what keeps results honest.
+
+use forerunner_workbench::{Refused, Rules};
+
+const RANDOMNESS: &str = "it is not seeded by the run; use `Params` for initial values and \
+                          `run.rng(\"name\")` for everything else";
+/// Names that do not exist in the harness, refused for the sake of a better message than the
+/// compiler's.
+const REFUSED: [(&str, &str); 6] = [
+    ("Tensor::rand", RANDOMNESS),
+    ("Tensor::randn", RANDOMNESS),
+    ("Var::rand", RANDOMNESS),
+    ("Var::randn", RANDOMNESS),
+    ("rand_like", RANDOMNESS),
+    ("randn_like", RANDOMNESS),
+];
+
+/// The rules of every track.
+pub(crate) fn rules() -> Rules {
+    Rules {
+        macros: ["ensure", "bail"].map(str::to_owned).into(),
+        refused: REFUSED.map(|(name, why)| Refused::new(name, why)).into(),
+        ..Rules::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use forerunner_core::Program;
+
+    #[test]
+    fn the_reference_breaks_no_rule() {
+        let findings = rules().check(&Program::single("main.rs", crate::spec::REFERENCE));
+        assert_eq!(findings, []);
+    }
+
+    #[test]
+    fn unseeded_randomness_is_refused_with_a_way_out() {
+        let check = |line: &str, way_out: &str| {
+            let text = format!("use harness::prelude::*;\nfn f(t: &Tensor) {{ {line} }}\n");
+            let findings = rules().check(&Program::single("main.rs", text));
+            assert!(
+                findings.iter().any(|finding| finding.message.contains(way_out)
+                    && finding.place.as_deref() == Some("main.rs:2")),
+                "{line}: {findings:?}"
+            );
+        };
+        check("let x = Tensor::randn(0f32, 1f32, 3, &Device::Cpu);", "run.rng");
+        check("let x = t.randn_like(0.0, 1.0);", "run.rng");
+    }
+}

@@ -1,0 +1,106 @@
+//! The environment in words and numbers: what may change, what is fixed, how it is scored.
+
+use crate::{Manifest, Track};
+use forerunner_core::{EnvironmentSpec, Feature, Objective, Objectives, Program};
+
+/// The program that every search starts from.
+pub(crate) const REFERENCE: &str = include_str!("../programs/gpt2.rs");
+
+/// Describes a track on a data set.
+pub(crate) fn spec(track: &Track, manifest: &Manifest, reference: String) -> EnvironmentSpec {
+    let unit = manifest.kind.loss_unit();
+    let seconds = || Objective::minimize("seconds", "s");
+    let loss = || Objective::minimize("loss", unit);
+    EnvironmentSpec {
+        name: "nanogpt".into(),
+        track: track.name.clone(),
+        fingerprint: track.fingerprint(manifest),
+        summary: format!(
+            "train a small language model to {} {unit} on held-out text in the shortest time",
+            track.target_loss
+        ),
+        brief: brief(track, manifest),
+        objectives: Objectives(vec![Objective::minimize("seconds_to_target", "s"), loss()]),
+        frontier: vec![seconds(), loss()],
+        features: vec![
+            feature("parameters", 10_000.0, track.max_parameters as f64, 8),
+            feature("tokens", 1e5, 1e8, 9),
+        ],
+        reference: Program::single("main.rs", reference),
+        expensive_check: true,
+    }
+}
+
+fn feature(metric: &str, low: f64, high: f64, bins: u32) -> Feature {
+    Feature { metric: metric.into(), low, high: high.max(2.0 * low), bins, log: true }
+}
+
+fn brief(track: &Track, manifest: &Manifest) -> String {
+    let Track { context, windows, target_loss, max_parameters, cpu_seconds, .. } = track;
+    let (unit, vocab) = (manifest.kind.loss_unit(), manifest.vocab);
+    let memory_mib = track.memory_bytes >> 20;
+    let batch_tokens = track.batch_tokens;
+    format!(
+        "\
+Make a Rust program train a language model to a held-out loss of {target_loss} {unit} in as few
+seconds as possible. The program is one file that depends on the crate `harness` alone.
+
+What may change: everything in the file. Model, initialisation, optimizer, schedule, batch shapes,
+number of steps, training loss, numeric constants. Ideas from the literature are welcome.
+
+What is fixed, outside the program and out of its reach:
+- The training stream: `run.batch(B, T)` serves sequences from random places, chosen by the seed;
+  at most {batch_tokens} tokens at once, as often as you like. Vocabulary {vocab}.
+- All randomness comes from the harness, keyed by the run's seed and a name.
+- The parameters declared in `Model::new` are handed over when `train` returns, rounded to
+  bfloat16. At most {max_parameters} values. Nothing else is carried to the evaluation.
+- The evaluation: a fresh process calls `Model::logits` on {windows} windows of {context} tokens.
+  The loss is computed outside it from the logits, in f64, every token once.
+- Logits at a position may depend on that token and earlier ones of its window only, must be the
+  same when asked again, and must be finite. This is tested on the trained model.
+- Limits: {cpu_seconds} CPU seconds, {memory_mib} MiB, one thread. A failure of any kind counts.
+
+How it is scored: the clock runs in CPU seconds of the training process, measured from outside,
+from its start until the parameters are handed over; initialisation counts, evaluation does not.
+Reaching the target beats not reaching it; among programs that reach it, fewer seconds win; among
+the rest, lower loss wins. The seed is new each time: tuning to one seed gains nothing.
+
+Parameters must be trained by gradient from values that do not depend on the data. Counting tables,
+stored text and other knowledge about the data in the source are refused.
+
+A doc comment ending in a line `tune: log 1e-4 1e-1`, `tune: int 1 64`, `tune: linear 0 1` or
+`tune: choice 32 64` above a constant tells searches without a model how it may be varied. Keep
+these lines true when you change constants, and give new constants such lines.
+
+A gain is believed when it holds on fresh seeds and on a slice that the search never saw. Equal
+speed with less code is an improvement too."
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, FileEntry, Part, TokenKind};
+
+    #[test]
+    fn the_brief_names_the_limits_and_the_spec_ranks_by_target_then_loss() {
+        let slices =
+            Part::ALL.map(|p| (p.name().to_owned(), FileEntry { tokens: 9, sha256: "a".into() }));
+        let manifest = Manifest {
+            name: "x".into(),
+            kind: TokenKind::Bytes,
+            vocab: 256,
+            source: "test".into(),
+            slices: slices.into(),
+        };
+        let track = Track::new(&Config::default()).unwrap();
+        let spec = spec(&track, &manifest, REFERENCE.into());
+        for fact in ["nats/byte", &track.max_parameters.to_string(), "Vocabulary 256"] {
+            assert!(spec.brief.contains(fact), "{fact}");
+        }
+        let names: Vec<_> = spec.objectives.0.iter().map(|o| o.metric.as_str()).collect();
+        assert_eq!(names, ["seconds_to_target", "loss"]);
+        assert!(spec.reference.files["main.rs"].contains("harness::run"));
+        assert!(spec.features.iter().all(|feature| feature.low < feature.high));
+    }
+}

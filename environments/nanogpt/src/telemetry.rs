@@ -1,0 +1,167 @@
+//! What a program reports about itself, cut to size. Shown to people and mutators, never scored:
+//! names and numbers here are the program's words.
+
+use forerunner_core::{Section, Series};
+use forerunner_nanogpt_protocol::{Record, Summary};
+use std::collections::BTreeMap;
+
+/// Most series of one program.
+const MAX_SERIES: usize = 16;
+/// Most points that are kept of a series while it grows.
+const MAX_POINTS: usize = 8192;
+/// Points of a series that are passed on.
+const POINTS_SHOWN: usize = 512;
+/// Most sections of one program.
+const MAX_SECTIONS: usize = 24;
+/// Most characters of a name.
+const MAX_NAME: usize = 40;
+
+/// The reports of one training run.
+#[derive(Debug, Default)]
+pub(crate) struct Log {
+    series: BTreeMap<String, Series>,
+    sections: Vec<Section>,
+    counted_flops: Option<f64>,
+}
+
+impl Log {
+    /// Takes in one point. Points out of order, beyond the limits or not finite are dropped.
+    pub(crate) fn record(&mut self, record: &Record) {
+        let name = name(&record.series);
+        if !record.value.is_finite()
+            || (!self.series.contains_key(&name) && self.series.len() >= MAX_SERIES)
+        {
+            return;
+        }
+        let series = self.series.entry(name).or_default();
+        if series.len() < MAX_POINTS && series.last().is_none_or(|(step, _)| *step < record.step) {
+            series.push((record.step, record.value));
+        }
+    }
+
+    /// Takes in the profile; a later one replaces an earlier one.
+    pub(crate) fn summary(&mut self, summary: &Summary) {
+        self.counted_flops = Some(summary.flops).filter(|flops| flops.is_finite());
+        self.sections = summary
+            .sections
+            .iter()
+            .filter(|section| section.cpu_seconds.is_finite() && section.cpu_seconds >= 0.0)
+            .take(MAX_SECTIONS)
+            .map(|section| Section {
+                name: name(&section.name),
+                calls: section.calls,
+                seconds: section.cpu_seconds,
+            })
+            .collect();
+    }
+
+    /// The last value of a series.
+    pub(crate) fn last(&self, series: &str) -> Option<f64> {
+        self.series.get(series).and_then(|points| points.last()).map(|(_, value)| *value)
+    }
+
+    /// Floating-point operations as the harness counted them in the program's process.
+    pub(crate) fn counted_flops(&self) -> Option<f64> {
+        self.counted_flops
+    }
+
+    /// The curves, thinned.
+    pub(crate) fn series(&self) -> BTreeMap<String, Series> {
+        self.series.iter().map(|(name, points)| (name.clone(), thin(points))).collect()
+    }
+
+    /// The profile, largest first, with the rest of `cpu_seconds` as `other`.
+    pub(crate) fn sections(&self, cpu_seconds: f64) -> Vec<Section> {
+        let mut sections = self.sections.clone();
+        let named: f64 = sections.iter().map(|section| section.seconds).sum();
+        if !sections.is_empty() && cpu_seconds > named {
+            sections.retain(|section| section.name != "other");
+            sections.push(Section { name: "other".into(), calls: 1, seconds: cpu_seconds - named });
+        }
+        sections.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+        sections
+    }
+}
+
+/// Evenly chosen points of a long series, first and last included.
+fn thin(points: &Series) -> Series {
+    if points.len() <= POINTS_SHOWN {
+        return points.clone();
+    }
+    let last = points.len() - 1;
+    (0..POINTS_SHOWN).map(|index| points[index * last / (POINTS_SHOWN - 1)]).collect()
+}
+
+/// A name made of harmless characters.
+fn name(text: &str) -> String {
+    let harmless = |c: char| if c.is_ascii_alphanumeric() || "_-./".contains(c) { c } else { '_' };
+    let name: String = text.chars().take(MAX_NAME).map(harmless).collect();
+    if name.is_empty() { "_".into() } else { name }
+}
+
+/// Text of a program without control characters, cut to `limit` characters.
+pub(crate) fn printable(text: &str, limit: usize) -> String {
+    let plain = |c: char| if c == ' ' || c.is_ascii_graphic() { c } else { '?' };
+    let mut short: String = text.chars().take(limit).map(plain).collect();
+    if text.chars().nth(limit).is_some() {
+        short.push_str(" …");
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(series: &str, step: u64, value: f64) -> Record {
+        Record { series: series.into(), step, value }
+    }
+
+    #[test]
+    fn curves_are_bounded_ordered_and_finite() {
+        let mut log = Log::default();
+        for step in 0..20_000 {
+            log.record(&record("train_loss", step, 1.0));
+        }
+        log.record(&record("x", 5, 1.0));
+        log.record(&record("x", 5, 2.0));
+        log.record(&record("x", 4, 3.0));
+        log.record(&record("x", 6, f64::NAN));
+        for index in 0..100 {
+            log.record(&record(&format!("spam {index}\n"), 0, 0.0));
+        }
+        let series = log.series();
+        assert_eq!(series.len(), MAX_SERIES);
+        assert_eq!(series["x"], [(5, 1.0)]);
+        assert_eq!(series["train_loss"].len(), POINTS_SHOWN);
+        assert_eq!(series["train_loss"].last().unwrap().0, MAX_POINTS as u64 - 1);
+        assert!(series.contains_key("spam_0_"));
+        assert_eq!(log.last("x"), Some(1.0));
+    }
+
+    #[test]
+    fn the_profile_adds_up() {
+        let mut log = Log::default();
+        let section = |name: &str, cpu_seconds| forerunner_nanogpt_protocol::Section {
+            name: name.into(),
+            calls: 2,
+            cpu_seconds,
+        };
+        log.summary(&Summary {
+            sections: vec![section("data", 1.0), section("forward", 3.0), section("x", f64::NAN)],
+            ..Summary::default()
+        });
+        let sections = log.sections(6.0);
+        let names: Vec<_> = sections.iter().map(|s| (s.name.as_str(), s.seconds)).collect();
+        assert_eq!(names, [("forward", 3.0), ("other", 2.0), ("data", 1.0)]);
+        assert!(Log::default().sections(6.0).is_empty());
+    }
+
+    #[test]
+    fn program_text_is_made_harmless() {
+        assert_eq!(printable("a\x1b[2Jb\nü", 99), "a?[2Jb??");
+        assert_eq!(printable("abcdef", 3), "abc …");
+        assert_eq!(name(""), "_");
+        assert_eq!(name(&"long".repeat(99)).len(), MAX_NAME);
+    }
+}

@@ -1,0 +1,194 @@
+//! Tracks: fixed settings within which results are comparable.
+
+use crate::{Config, Manifest, shard::hex};
+use forerunner_core::{Error, Result};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// How training time is charged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Clock {
+    /// CPU seconds of the trainer, corrected by a kernel that is timed on the same core
+    /// throughout the run.
+    Calibrated,
+    /// CPU seconds of the trainer, as the operating system counts them.
+    Raw,
+    /// A fixed time per token served: deterministic, for replays and tests.
+    Steps,
+}
+
+/// Seconds that [`Clock::Steps`] charges for one token: about the speed of the reference.
+pub(crate) const SECONDS_PER_TOKEN: f64 = 2e-5;
+
+/// One fixed setting. Everything in it is hashed into the fingerprint.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Track {
+    /// Name, as in a run file.
+    pub name: String,
+    /// Name of the data set that is used unless the configuration says otherwise.
+    pub dataset: String,
+    /// Positions in an evaluation window.
+    pub context: usize,
+    /// Number of evaluation windows, spread evenly over the slice; each token is scored once.
+    pub windows: usize,
+    /// Mean loss to reach, in nats per token.
+    pub target_loss: f64,
+    /// Most values that a snapshot may carry, each rounded to bfloat16.
+    pub max_parameters: usize,
+    /// CPU seconds after which training is ended.
+    pub cpu_seconds: f64,
+    /// Wall seconds after which training is ended: a safeguard against sleepers.
+    pub wall_seconds: f64,
+    /// Memory of the trainer and of the evaluator in bytes.
+    pub memory_bytes: u64,
+    /// Most tokens in one batch request.
+    pub batch_tokens: u64,
+    /// How time is charged.
+    pub clock: Clock,
+}
+
+/// Names of the tracks in this crate.
+pub const TRACKS: [&str; 2] = ["cpu", "fineweb-small"];
+
+impl Track {
+    /// The track that a configuration asks for, with its overrides applied.
+    ///
+    /// # Errors
+    /// When the track is unknown or an override makes no sense.
+    pub fn new(config: &Config) -> Result<Self> {
+        let mut track = match config.track.as_str() {
+            "cpu" => Self::cpu(),
+            "fineweb-small" => Self::fineweb_small(),
+            other => {
+                let known = TRACKS.join(", ");
+                let why = format!("unknown track `{other}` (known: {known})");
+                return Err(Error::config("track", why));
+            }
+        };
+        if let Some(clock) = config.clock {
+            track.clock = clock;
+        }
+        override_with(&mut track.windows, config.windows, "windows", |n| *n > 0)?;
+        override_with(&mut track.target_loss, config.target_loss, "target_loss", |l| *l > 0.0)?;
+        override_with(&mut track.cpu_seconds, config.cpu_seconds, "cpu_seconds", |s| *s > 0.0)?;
+        override_with(&mut track.wall_seconds, config.wall_seconds, "wall_seconds", |s| *s > 0.0)?;
+        let memory = config.memory_mib.map(|mib| mib << 20);
+        override_with(&mut track.memory_bytes, memory, "memory_mib", |bytes| *bytes > 0)?;
+        Ok(track)
+    }
+
+    /// The default: a small GPT on bytes of Rust, one thread, calibrated CPU seconds.
+    fn cpu() -> Self {
+        Self {
+            name: "cpu".into(),
+            dataset: "rust-deps".into(),
+            context: 64,
+            windows: 1024,
+            target_loss: 1.63,
+            max_parameters: 150_000,
+            cpu_seconds: 75.0,
+            wall_seconds: 600.0,
+            memory_bytes: 2 << 30,
+            batch_tokens: 1 << 16,
+            clock: Clock::Calibrated,
+        }
+    }
+
+    /// GPT-2 tokens of web text and a small model, for machines and nerves of moderate size.
+    fn fineweb_small() -> Self {
+        Self {
+            name: "fineweb-small".into(),
+            dataset: "fineweb".into(),
+            context: 128,
+            windows: 256,
+            target_loss: 6.0,
+            max_parameters: 8_000_000,
+            cpu_seconds: 600.0,
+            wall_seconds: 3600.0,
+            memory_bytes: 4 << 30,
+            batch_tokens: 1 << 17,
+            clock: Clock::Calibrated,
+        }
+    }
+
+    /// Number of tokens whose loss makes up the score.
+    pub fn scored_tokens(&self) -> usize {
+        self.windows * self.context
+    }
+
+    /// Hash of everything that must be equal for two results to be comparable: this setting, the
+    /// data and the protocol. Of the data set only the content counts, not its name.
+    pub fn fingerprint(&self, manifest: &Manifest) -> String {
+        let mut hash = Sha256::new();
+        hash.update(serde_json::to_vec(self).expect("a track is plain data"));
+        hash.update(manifest.fingerprint());
+        hash.update(forerunner_nanogpt_protocol::VERSION.to_le_bytes());
+        hex(&hash.finalize()[..8])
+    }
+}
+
+fn override_with<T>(
+    value: &mut T,
+    new: Option<T>,
+    field: &str,
+    sensible: impl Fn(&T) -> bool,
+) -> Result<()> {
+    if let Some(new) = new {
+        if !sensible(&new) {
+            return Err(Error::config(field, "must be more than zero"));
+        }
+        *value = new;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest() -> Manifest {
+        let slices = crate::Part::ALL.map(|part| {
+            (part.name().to_owned(), crate::FileEntry { tokens: 1, sha256: "ab".into() })
+        });
+        Manifest {
+            name: "x".into(),
+            kind: crate::TokenKind::Bytes,
+            vocab: 256,
+            source: String::new(),
+            slices: slices.into(),
+        }
+    }
+
+    #[test]
+    fn whatever_changes_results_changes_the_fingerprint() {
+        let of = |config: Config| Track::new(&config).unwrap().fingerprint(&manifest());
+        let plain = of(Config::default());
+        assert_eq!(plain, of(Config { windows: Some(1024), ..Config::default() }));
+        assert_ne!(plain, of(Config { windows: Some(512), ..Config::default() }));
+        assert_ne!(plain, of(Config { clock: Some(Clock::Steps), ..Config::default() }));
+        assert_ne!(plain, of(Config { track: "fineweb-small".into(), ..Config::default() }));
+        let mut renamed = manifest();
+        renamed.name = "y".into();
+        assert_eq!(plain, Track::new(&Config::default()).unwrap().fingerprint(&renamed));
+    }
+
+    #[test]
+    fn nonsense_is_refused_by_name() {
+        let check = |config: Config, expected: &str| {
+            assert_eq!(Track::new(&config).unwrap_err().to_string(), expected);
+        };
+        check(
+            Config { track: "gpu".into(), ..Config::default() },
+            "bad configuration: `track`: unknown track `gpu` (known: cpu, fineweb-small)",
+        );
+        check(
+            Config { windows: Some(0), ..Config::default() },
+            "bad configuration: `windows`: must be more than zero",
+        );
+        check(
+            Config { target_loss: Some(f64::NAN), ..Config::default() },
+            "bad configuration: `target_loss`: must be more than zero",
+        );
+    }
+}

@@ -1,0 +1,268 @@
+//! The trainer's conversation: serve tokens, watch the clock, take the snapshot.
+
+use crate::{
+    Track,
+    clock::{Charge, Meter},
+    process::{Process, Stop, Trouble},
+    stream::{Ledger, Stream},
+    telemetry::Log,
+};
+use forerunner_core::{Cause, Host};
+use forerunner_nanogpt_protocol::{
+    BatchRequest, FromProgram, FromSupervisor, Limits, Snapshot, Spec, Start, VERSION,
+};
+use forerunner_sandbox::Finished;
+
+/// Name of this process in findings.
+const STAGE: &str = "the trainer";
+/// Batches before the second look at the parameters; each further look comes after twice as many.
+/// The first one comes before any token is served.
+const SECOND_PEEK: u64 = 32;
+/// Records between two requests beyond which the program is talking to nobody.
+const MAX_RECORDS: u32 = 10_000;
+/// CPU seconds of the trainer between two progress messages.
+const PROGRESS_SECONDS: f64 = 0.5;
+
+/// What a program is trained for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Task<'a> {
+    /// The track's setting.
+    pub(crate) track: &'a Track,
+    /// Number of token values.
+    pub(crate) vocab: usize,
+    /// The injected seed.
+    pub(crate) seed: u64,
+}
+
+impl Task<'_> {
+    /// The first message to a trainer, or to an evaluator with a seed of 0.
+    pub(crate) fn start(&self) -> FromSupervisor {
+        FromSupervisor::Start(Start {
+            version: VERSION,
+            track: self.track.name.clone(),
+            seed: self.seed,
+            vocab: self.vocab,
+            context: self.track.context,
+            max_parameters: self.track.max_parameters,
+            limits: Limits {
+                cpu_seconds: self.track.cpu_seconds,
+                memory_bytes: self.track.memory_bytes,
+                batch_tokens: self.track.batch_tokens,
+            },
+        })
+    }
+}
+
+/// The parameters on the way.
+#[derive(Debug)]
+pub(crate) struct Checkpoint {
+    /// Batches served before.
+    pub(crate) step: u64,
+    /// The parameters then.
+    pub(crate) snapshot: Snapshot,
+}
+
+/// A finished training.
+#[derive(Debug)]
+pub(crate) struct Trained {
+    /// The parameters that are scored.
+    pub(crate) snapshot: Snapshot,
+    /// What it is charged.
+    pub(crate) charge: Charge,
+    /// What it was served.
+    pub(crate) ledger: Ledger,
+    /// Looks on the way, for the dev curve.
+    pub(crate) checkpoints: Vec<Checkpoint>,
+    /// How the process ended, and in what sandbox.
+    pub(crate) finished: Finished,
+}
+
+/// One training run in progress.
+pub(crate) struct Trainer<'a, P> {
+    process: P,
+    task: Task<'a>,
+    stream: Stream<'a>,
+    meter: &'a mut Meter,
+    log: &'a mut Log,
+    host: &'a dyn Host,
+    /// Stop with a look at the parameters after so many batches: a smoke test.
+    stop_after: Option<u64>,
+    checkpoints: Vec<Checkpoint>,
+    /// Names and shapes of the parameters before any token was served: they cannot tell anything
+    /// about the data, and must stay as they are.
+    specs: Option<Vec<Spec>>,
+    next_peek: u64,
+    next_progress: f64,
+}
+
+impl<'a, P: Process> Trainer<'a, P> {
+    /// A trainer that has not been told anything yet. `meter` must have been started.
+    pub(crate) fn new(
+        process: P,
+        task: Task<'a>,
+        stream: Stream<'a>,
+        meter: &'a mut Meter,
+        log: &'a mut Log,
+        host: &'a dyn Host,
+    ) -> Self {
+        Self {
+            process,
+            task,
+            stream,
+            meter,
+            log,
+            host,
+            stop_after: None,
+            checkpoints: Vec::new(),
+            specs: None,
+            next_peek: 0,
+            next_progress: PROGRESS_SECONDS,
+        }
+    }
+
+    /// Makes a smoke test of it: after `n_batches` the parameters are taken as they are.
+    pub(crate) fn stop_after(mut self, n_batches: u64) -> Self {
+        self.stop_after = Some(n_batches);
+        self
+    }
+
+    /// Talks until the snapshot is there.
+    pub(crate) fn run(mut self) -> Result<Trained, Trouble> {
+        let result = self.talk().and_then(|snapshot| self.same_parameters(snapshot));
+        match result {
+            Ok(snapshot) => self.finish(snapshot),
+            Err(stop) => Err(self.process.stopped(STAGE, stop)),
+        }
+    }
+
+    fn talk(&mut self) -> Result<Snapshot, Stop> {
+        self.process.tell(&self.task.start())?;
+        // Room for twice the parameter cap, so that a snapshot above it can be told its size.
+        let limit = (1 << 20) + 4 * self.task.track.max_parameters as u64;
+        let mut n_records = 0;
+        loop {
+            match self.process.receive(limit)? {
+                FromProgram::Batch(request) => {
+                    n_records = 0;
+                    if let Some(snapshot) = self.batch(request, limit)? {
+                        return Ok(snapshot);
+                    }
+                }
+                FromProgram::Record(record) => {
+                    self.log.record(&record);
+                    n_records += 1;
+                    if n_records > MAX_RECORDS {
+                        let text = format!("more than {MAX_RECORDS} records without a batch");
+                        return Err(protocol("protocol/records", text));
+                    }
+                }
+                FromProgram::Summary(summary) => self.log.summary(&summary),
+                FromProgram::Snapshot(snapshot) => return Ok(snapshot),
+                FromProgram::Checkpoint(_) | FromProgram::Logits(_) => {
+                    let text = format!("{STAGE} sent a frame that nobody asked for");
+                    return Err(protocol("protocol/frame", text));
+                }
+            }
+        }
+    }
+
+    /// Answers a request for tokens, or ends a smoke test with the parameters as they are.
+    fn batch(&mut self, request: BatchRequest, limit: u64) -> Result<Option<Snapshot>, Stop> {
+        self.boundary()?;
+        let Ledger { batches, .. } = self.stream.ledger();
+        if self.stop_after.is_some_and(|n_batches| batches >= n_batches) {
+            return self.peek(limit).map(Some);
+        }
+        if batches == self.next_peek {
+            self.next_peek = (2 * batches).max(SECOND_PEEK);
+            let snapshot = self.peek(limit)?;
+            self.specs.get_or_insert_with(|| snapshot.specs().to_vec());
+            self.checkpoints.push(Checkpoint { step: batches, snapshot });
+        }
+        let most = self.task.track.batch_tokens;
+        let sensible = request.batch > 0 && request.length > 0 && request.tokens() <= most;
+        let tokens = if sensible { self.stream.serve(request) } else { None };
+        let Some(tokens) = tokens else {
+            let text = format!(
+                "asked for {} sequences of {} positions; a batch has at least one of each and at \
+                 most {most} tokens",
+                request.batch, request.length
+            );
+            return Err(protocol("protocol/batch", text));
+        };
+        self.process.tell(&FromSupervisor::Tokens(tokens))?;
+        Ok(None)
+    }
+
+    /// The trainer waits for us: calibrate, check its budget, tell people.
+    fn boundary(&mut self) -> Result<(), Stop> {
+        let Some(cpu_seconds) = self.process.cpu_seconds() else { return Ok(()) };
+        let process = &self.process;
+        self.meter.boundary(cpu_seconds, || process.cpu_seconds());
+        let most = self.task.track.cpu_seconds;
+        if cpu_seconds > most {
+            let text = format!(
+                "{STAGE} used up its {most} CPU seconds after {} batches; do less work or take \
+                 fewer steps",
+                self.stream.ledger().batches
+            );
+            return Err(Trouble::program(Cause::Timeout, "limit/cpu", text).into());
+        }
+        if cpu_seconds >= self.next_progress {
+            self.next_progress = cpu_seconds + PROGRESS_SECONDS;
+            let loss = self.log.last("train_loss").map(|loss| format!(", train loss {loss:.3}"));
+            let text = format!(
+                "{cpu_seconds:.1} CPU s, {} batches{}",
+                self.stream.ledger().batches,
+                loss.unwrap_or_default()
+            );
+            self.host.progress(cpu_seconds / most, &text);
+        }
+        Ok(())
+    }
+
+    /// Asks for the parameters as they are.
+    fn peek(&mut self, limit: u64) -> Result<Snapshot, Stop> {
+        self.process.tell(&FromSupervisor::Peek)?;
+        match self.process.receive(limit)? {
+            FromProgram::Checkpoint(snapshot) => Ok(snapshot),
+            _ => {
+                let text = format!("{STAGE} answered a look at its parameters with something else");
+                Err(protocol("protocol/frame", text))
+            }
+        }
+    }
+
+    /// Refuses a snapshot whose names or shapes came about after the first token: text in names
+    /// and numbers in shapes would be carried past the cap on parameters.
+    fn same_parameters(&self, snapshot: Snapshot) -> Result<Snapshot, Stop> {
+        if self.specs.as_ref().is_none_or(|specs| specs == snapshot.specs()) {
+            return Ok(snapshot);
+        }
+        let text = "names or shapes of the parameters changed during training; declare them in \
+                    `Model::new`";
+        Err(Trouble::program(Cause::Rule, "snapshot/changed", text).into())
+    }
+
+    /// Stops the clock and the process.
+    fn finish(self, snapshot: Snapshot) -> Result<Trained, Trouble> {
+        let cpu_seconds = self.process.cpu_seconds();
+        if let Some(at) = cpu_seconds {
+            self.meter.boundary(at, || self.process.cpu_seconds());
+        }
+        let finished = self.process.kill()?;
+        // A program that left at once after its snapshot is charged all that it used.
+        let cpu_seconds = cpu_seconds.unwrap_or(finished.cpu.as_secs_f64());
+        let ledger = self.stream.ledger();
+        let charge = self.meter.charge(cpu_seconds, ledger.tokens);
+        let checkpoints = self.checkpoints;
+        Ok(Trained { snapshot, charge, ledger, checkpoints, finished })
+    }
+}
+
+fn protocol(rule: &str, text: String) -> Stop {
+    Trouble::program(Cause::Protocol, rule, text).into()
+}
+
+#[cfg(test)]
+mod tests;
