@@ -17,7 +17,7 @@ pub enum Direction {
 }
 
 /// One quantity to improve.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Objective {
     /// Name of the metric, as in [`crate::Evaluation::metrics`].
     pub metric: String,
@@ -26,17 +26,39 @@ pub struct Objective {
     /// Unit for people, for example `s` or `nats/byte`. Empty for a pure number.
     #[serde(default)]
     pub unit: String,
+    /// The value at which a program gets the metric of the objective before this one, for example
+    /// the loss at which "seconds to target" begins to exist. A search that knows it can tell how
+    /// much room there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<f64>,
 }
 
 impl Objective {
     /// A quantity to make small.
     pub fn minimize(metric: impl Into<String>, unit: impl Into<String>) -> Self {
-        Self { metric: metric.into(), direction: Direction::Minimize, unit: unit.into() }
+        Self {
+            metric: metric.into(),
+            direction: Direction::Minimize,
+            unit: unit.into(),
+            target: None,
+        }
     }
 
     /// A quantity to make large.
     pub fn maximize(metric: impl Into<String>, unit: impl Into<String>) -> Self {
-        Self { metric: metric.into(), direction: Direction::Maximize, unit: unit.into() }
+        Self {
+            metric: metric.into(),
+            direction: Direction::Maximize,
+            unit: unit.into(),
+            target: None,
+        }
+    }
+
+    /// The same with a target.
+    #[must_use]
+    pub fn with_target(mut self, target: f64) -> Self {
+        self.target = Some(target);
+        self
     }
 
     /// `Less` when `a` is better than `b` on this quantity alone.
@@ -54,7 +76,7 @@ impl Objective {
 /// when neither has it, the next objective decides. "Reaching the target beats not reaching it;
 /// among those that reach it, faster is better; among the rest, lower loss" is therefore
 /// `[seconds_to_target, loss]`, with `seconds_to_target` present only when the target is reached.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Objectives(pub Vec<Objective>);
 

@@ -23,9 +23,20 @@ pub(crate) struct Test {
 impl Test {
     pub(crate) fn run(&self) -> Result<ExitCode> {
         install::install(&workspace::prefix(), false)?;
-        let mut tests = tests(&self.arguments);
+        let mut tests = tests(&self.whole());
         say(format_args!("running {}", command::shown(&tests)));
         Ok(command::exit_code(command::status(&mut tests)?))
+    }
+}
+
+impl Test {
+    /// The arguments as they were typed: clap takes a leading `--` for itself.
+    fn whole(&self) -> Vec<String> {
+        let typed: Vec<String> = std::env::args().collect();
+        let start = typed.len() - self.arguments.len();
+        let escaped = start.checked_sub(1).is_some_and(|index| typed[index] == "--");
+        let escape = escaped.then(|| "--".to_owned());
+        escape.into_iter().chain(self.arguments.iter().cloned()).collect()
     }
 }
 

@@ -123,9 +123,7 @@ impl Torture {
         loop {
             let last = tally.host_kills >= self.kills;
             let seed = Seed(self.seed).derive("kill", tally.host_kills);
-            let span = self.latest.saturating_sub(5) as f64;
-            let delay = Duration::from_secs_f64((5.0 + span * seed.unit()) / 1e3);
-            let delay = if last { PATIENCE } else { delay };
+            let delay = if last { PATIENCE } else { self.delay(seed) };
             let worker_round = seed.derive("worker", 0).unit() < WORKER_ROUNDS;
 
             let host = trial.start(ledger.has_store())?;
@@ -162,6 +160,15 @@ impl Torture {
             *tally.phases.entry(ledger.phase()).or_default() += 1;
             tally.take(trial, found);
         }
+    }
+
+    /// When to kill a host, counted from its start. Uniform up to the latest instant, but every
+    /// fourth time within the first 60 ms, where it starts its workers and recovers the store.
+    fn delay(&self, seed: Seed) -> Duration {
+        let early = seed.derive("early", 0).unit() < 0.25;
+        let latest = if early { self.latest.min(60) } else { self.latest };
+        let span = latest.saturating_sub(5) as f64;
+        Duration::from_secs_f64((5.0 + span * seed.unit()) / 1e3)
     }
 
     /// Waits until nothing of the host is left.

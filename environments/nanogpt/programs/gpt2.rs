@@ -24,7 +24,7 @@ use harness::prelude::*;
 /// Optimizer steps in the whole training.
 ///
 /// tune: log 400 6000
-const STEPS: usize = 2400;
+const STEPS: usize = 2800;
 
 /// Sequences in a batch.
 ///

@@ -46,6 +46,6 @@ pub use environment::NanoGpt;
 pub use error::DataError;
 pub use manifest::{FileEntry, Manifest, Part, TokenKind};
 pub use shard::{Shard, ShardWriter};
-pub use track::{Clock, TRACKS, Track};
+pub use track::{Clock, Harder, TRACKS, Track};
 
 forerunner_sdk::export_plugin! { environment "nanogpt" => NanoGpt::new }

@@ -31,9 +31,10 @@ const SMOKE_BATCHES: u64 = 2;
 /// CPU seconds of a smoke test; a program that needs more is measured, not refused.
 const SMOKE_CPU_SECONDS: f64 = 10.0;
 
-/// How much better than an even guess an untrained model may be by chance, in nats per token.
-/// Honest ones are 0.0 to 0.2 worse.
-const FOREKNOWLEDGE_NATS: f64 = 0.05;
+/// How much better than an even guess an untrained model may be, in nats per token. Most honest ones
+/// are 0.0 to 0.2 worse, but a head tied to a widely spread embedding repeats its input and gains
+/// up to 0.6 where text repeats bytes. Knowing nothing but how frequent bytes are gains over 2.
+const FOREKNOWLEDGE_NATS: f64 = 1.0;
 
 /// Everything a measurement needs but the request.
 pub(crate) struct Bench<'a> {
@@ -76,7 +77,7 @@ impl Bench<'_> {
             }
             telemetry.numbers.insert("evaluation_cpu_seconds".into(), scored.cpu_seconds);
             telemetry.numbers.insert("probe_frames".into(), scored.n_probes as f64);
-            Ok((self.metrics(&trained, &scored)?, findings))
+            Ok((self.metrics(request, &trained, &scored)?, findings))
         });
         let (verdict, findings, metrics) = match result {
             Ok((metrics, findings)) => {
@@ -223,7 +224,12 @@ impl Bench<'_> {
         Ok(())
     }
 
-    fn metrics(&self, trained: &Trained, scored: &Scored) -> Result<Metrics> {
+    fn metrics(
+        &self,
+        request: &EvaluationRequest,
+        trained: &Trained,
+        scored: &Scored,
+    ) -> Result<Metrics> {
         let Charge { seconds, .. } = trained.charge;
         let count = trained.snapshot.count() as f64;
         let tokens = trained.ledger.tokens as f64;
@@ -239,7 +245,7 @@ impl Bench<'_> {
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into();
-        if scored.loss <= self.track.target_loss {
+        if scored.loss <= self.track.target(request.slice, request.purpose) {
             metrics.insert("seconds_to_target".into(), seconds);
         }
         Ok(metrics)

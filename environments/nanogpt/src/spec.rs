@@ -1,7 +1,7 @@
 //! The environment in words and numbers: what may change, what is fixed, how it is scored.
 
 use crate::{Manifest, Track};
-use forerunner_core::{EnvironmentSpec, Feature, Objective, Objectives, Program};
+use forerunner_core::{EnvironmentSpec, Feature, Objective, Objectives, Program, Purpose, Slice};
 
 /// The program that every search starts from.
 pub(crate) const REFERENCE: &str = include_str!("../programs/gpt2.rs");
@@ -20,7 +20,10 @@ pub(crate) fn spec(track: &Track, manifest: &Manifest, reference: String) -> Env
             track.target_loss
         ),
         brief: brief(track, manifest),
-        objectives: Objectives(vec![Objective::minimize("seconds_to_target", "s"), loss()]),
+        objectives: Objectives(vec![
+            Objective::minimize("seconds_to_target", "s"),
+            loss().with_target(track.target(Slice::Dev, Purpose::Search)),
+        ]),
         frontier: vec![seconds(), loss()],
         features: vec![
             feature("parameters", 10_000.0, track.max_parameters as f64, 8),

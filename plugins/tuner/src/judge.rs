@@ -150,8 +150,8 @@ fn scale(objective: &Objective, known: &[Known<'_>]) -> Scale {
     Scale { sign, unit: (least <= 0.0).then_some(largest.max(f64::MIN_POSITIVE)) }
 }
 
-/// Where the target seems to lie: the level of `second` up to which `first` is present. `None`
-/// when nothing says that there is one.
+/// Where the target lies, or seems to lie when the environment does not say: the level of `second`
+/// up to which `first` is present. `None` when nothing says that there is one.
 fn target_level(
     first: &Objective,
     second: &Objective,
@@ -159,6 +159,9 @@ fn target_level(
     noise: f64,
 ) -> Option<(f64, f64)> {
     let scale = scale(second, known);
+    if let Some(target) = second.target {
+        return Some((scale.level(target), noise));
+    }
     let (mut reached, mut missed) = (f64::NEG_INFINITY, f64::INFINITY);
     for metrics in known.iter().filter_map(|known| known.metrics) {
         let Some(level) = metrics.get(&second.metric).map(|value| scale.level(*value)) else {

@@ -101,7 +101,7 @@ impl Mutator for Tuner {
         let search = Search { space: &space, scan: &scan, operators, judge, credit: &credit };
         let mut random = Random::new(request.seed);
         let (suggestion, promise) = search
-            .best(&state.history, self.config.candidates, &mut random)
+            .best(&state.history, most_moves(&known), self.config.candidates, &mut random)
             .ok_or_else(|| exhausted(&space))?;
         let note = search.note(&suggestion);
         let proposal = proposal(request, &space, &suggestion, &promise, &note)?;
@@ -152,6 +152,7 @@ impl Search<'_> {
     fn best(
         &self,
         history: &History,
+        most_moves: usize,
         n_candidates: usize,
         random: &mut Random,
     ) -> Option<(Suggestion, Promise)> {
@@ -168,6 +169,7 @@ impl Search<'_> {
             };
             if !self.space.settle(&mut suggestion.settings)
                 || suggestion.settings == self.space.parent
+                || self.moves(&suggestion.settings) > most_moves
             {
                 continue;
             }
@@ -183,6 +185,11 @@ impl Search<'_> {
             }
         }
         best.map(|(suggestion, promise, _)| (suggestion, promise))
+    }
+
+    /// How many constants differ from the parent.
+    fn moves(&self, settings: &[Setting]) -> usize {
+        settings.iter().zip(&self.space.parent).filter(|(child, own)| child != own).count()
     }
 
     /// Names a child, whichever parent it has.
@@ -295,6 +302,12 @@ fn known<'a>(
         metrics: measured.metrics.as_ref(),
     }));
     known
+}
+
+/// How many constants a child may move. Where little is known much seems to be gained far away, and
+/// a program that somebody tuned is a poor place for leaps: the reach grows with what was measured.
+fn most_moves(known: &[Known<'_>]) -> usize {
+    2 + known.iter().filter(|known| known.metrics.is_some()).count() / 5
 }
 
 fn point(space: &Space<'_>, settings: &[Setting], skeleton: u64) -> Point {

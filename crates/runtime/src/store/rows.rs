@@ -36,7 +36,7 @@ pub(super) fn write_evaluation(
 ) -> rusqlite::Result<i64> {
     if let (Some(id), Some(program)) = (id, program) {
         connection
-            .prepare_cached("INSERT OR IGNORE INTO programs VALUES (?1, ?2)")?
+            .prepare_cached("INSERT OR IGNORE INTO programs (id, files) VALUES (?1, ?2)")?
             .execute(params![id.0, json(program)])?;
     }
     let (verdict, cause) = match evaluation.verdict {

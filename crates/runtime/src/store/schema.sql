@@ -5,10 +5,12 @@ CREATE TABLE meta (
 ) WITHOUT ROWID;
 
 -- Content-addressed sources; `files` is a JSON object from path to text.
+-- Sources are appended, so that writing one costs the same however many there are.
 CREATE TABLE programs (
-    id    TEXT PRIMARY KEY,
-    files TEXT NOT NULL
-) WITHOUT ROWID;
+    number INTEGER PRIMARY KEY,
+    id     TEXT NOT NULL UNIQUE,
+    files  TEXT NOT NULL
+);
 
 -- Measurements in the order in which they were completed.
 CREATE TABLE evaluations (

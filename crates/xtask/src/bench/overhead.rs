@@ -26,6 +26,7 @@ use std::{
 Examples:
   cargo xtask bench overhead
   cargo xtask bench overhead --max-programs 3000 --json
+  cargo xtask bench overhead --program-bytes 1100
 
 CPU time is that of the host and its workers. Memory is the sum of each process's own peak, which
 counts shared pages several times; beside it stands the memory at that instant with shared pages
@@ -36,6 +37,9 @@ pub(crate) struct Overhead {
     /// Leave out larger marks.
     #[arg(long, default_value_t = 100_000, value_name = "N")]
     max_programs: u64,
+    /// Bytes of a program; may be given several times.
+    #[arg(long, default_values_t = SIZES, value_name = "BYTES")]
+    program_bytes: Vec<usize>,
 }
 
 /// Stored programs at which the cost is looked at.
@@ -79,7 +83,7 @@ impl Overhead {
         let folder = tempfile::Builder::new().prefix("forerunner-bench-").tempdir()?;
         let start = start_to_first_result(&prefix, folder.path())?;
         let mut rows = Vec::new();
-        for program_bytes in SIZES {
+        for &program_bytes in &self.program_bytes {
             let marks = self.marks(program_bytes, folder.path());
             rows.extend(through(&prefix, folder.path(), program_bytes, &marks)?);
         }
@@ -94,9 +98,8 @@ impl Overhead {
 
     /// The marks that were asked for and that the disk has room for.
     fn marks(&self, program_bytes: usize, folder: &Path) -> Vec<u64> {
-        let free = nix::sys::statvfs::statvfs(folder).map_or(u64::MAX, |facts| {
-            u64::from(facts.blocks_available()) * u64::from(facts.fragment_size())
-        });
+        let free = nix::sys::statvfs::statvfs(folder)
+            .map_or(u64::MAX, |facts| facts.blocks_available() * facts.fragment_size());
         let wanted = MARKS.into_iter().filter(|mark| *mark <= self.max_programs);
         let (fitting, left_out): (Vec<u64>, Vec<u64>) =
             wanted.partition(|mark| mark * program_bytes as u64 * ROOM < free);
