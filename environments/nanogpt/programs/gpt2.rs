@@ -31,9 +31,8 @@ const STEPS: usize = 2800;
 /// tune: int 2 32
 const BATCH: usize = 8;
 
-/// Positions of a training sequence, at most the evaluation's.
-///
-/// tune: choice 16 32 48 64
+/// Positions of a training sequence, at most the evaluation's. Positions that training never sees
+/// stay as they were initialised, so less than the evaluation's pays only with other position codes.
 const LENGTH: usize = 64;
 
 /// Channels of the residual stream.
@@ -87,8 +86,6 @@ const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.95;
 
 /// Keeps AdamW's denominator away from zero.
-///
-/// tune: log 1e-10 1e-4
 const EPSILON: f64 = 1e-8;
 
 /// Share of a weight matrix that AdamW takes away per unit of learning rate.

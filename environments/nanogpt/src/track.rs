@@ -19,7 +19,7 @@ pub enum Clock {
 }
 
 /// Seconds that [`Clock::Steps`] charges for one token: about the speed of the reference.
-pub(crate) const SECONDS_PER_TOKEN: f64 = 2e-5;
+pub(crate) const SECONDS_PER_TOKEN: f64 = 1.5e-5;
 
 /// One fixed setting. Everything in it is hashed into the fingerprint.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -104,11 +104,14 @@ impl Track {
             dataset: "rust-deps".into(),
             context: 64,
             windows: 1024,
-            target_loss: 1.63,
-            harder: Harder { val: 0.0, vault: 0.0 },
-            search_margin: 0.0,
+            // The reference reaches 1.551 on dev, give or take 0.008 from seed to seed: two of
+            // those below the search's target, which lies two below the target
+            // (docs/calibration-cpu-track.md).
+            target_loss: 1.585,
+            harder: Harder { val: 0.0495, vault: -0.0075 },
+            search_margin: 0.0165,
             max_parameters: 150_000,
-            cpu_seconds: 75.0,
+            cpu_seconds: 45.0,
             wall_seconds: 600.0,
             memory_bytes: 2 << 30,
             batch_tokens: 1 << 16,
