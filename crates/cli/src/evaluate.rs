@@ -28,7 +28,10 @@ pub(crate) fn evaluate(arguments: Evaluate, plugins: &[PathBuf]) -> Result<ExitC
         path => Some(read_program(Path::new(path))?),
     };
     let launch = launch(&arguments, plugins)?;
-    let pick = move |spec: &EnvironmentSpec| program.unwrap_or_else(|| spec.reference.clone());
+    let pick = move |spec: &EnvironmentSpec| match program {
+        Some(program) => in_place_of(&spec.reference, program),
+        None => spec.reference.clone(),
+    };
     if arguments.print {
         let worker = Worker::start(&launch, "print").map_err(single::SingleError::from)?;
         return print_program(&pick(worker.spec()));
@@ -107,8 +110,17 @@ fn launch(arguments: &Evaluate, plugins: &[PathBuf]) -> Result<Launch, Failure> 
     })
 }
 
-/// One file, or every file below a folder. A single file takes the place of the environment's
-/// only file, whatever it is called.
+/// A single file takes the place of the environment's only file, whatever it is called.
+fn in_place_of(reference: &Program, given: Program) -> Program {
+    match (reference.files.keys().next(), given.files.len(), reference.files.len()) {
+        (Some(name), 1, 1) => {
+            Program { files: given.files.into_values().map(|text| (name.clone(), text)).collect() }
+        }
+        _ => given,
+    }
+}
+
+/// One file, or every file below a folder.
 fn read_program(path: &Path) -> Result<Program, Failure> {
     let read =
         |path: &Path| std::fs::read_to_string(path).map_err(|error| Failure::reading(path, &error));
@@ -139,7 +151,7 @@ fn print_program(program: &Program) -> Result<ExitCode, Failure> {
         if program.files.len() > 1 {
             writeln!(out, "// ==== {path}")?;
         }
-        write!(out, "{text}")?;
+        write!(out, "{}", crate::show::for_reader(text))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -6,7 +6,7 @@ use crate::{
 };
 use forerunner_core::{Objectives, ProgramId, Slice};
 use forerunner_report::{
-    EvaluationReport, Step, lineage as render, ndjson,
+    EvaluationReport, Step, lineage as render, ndjson, sanitize,
     terminal::{Live, Look},
 };
 use forerunner_runtime::{
@@ -14,7 +14,8 @@ use forerunner_runtime::{
     store::Store,
 };
 use std::{
-    io::{self, Write},
+    borrow::Cow,
+    io::{self, IsTerminal, Write},
     process::ExitCode,
 };
 
@@ -26,7 +27,7 @@ pub(crate) fn show(arguments: &Show) -> Result<ExitCode, Failure> {
     if arguments.source {
         let program = store.program(&id)?.unwrap_or_default();
         for text in program.files.values() {
-            write!(out, "{text}")?;
+            write!(out, "{}", for_reader(text))?;
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -55,6 +56,11 @@ pub(crate) fn show(arguments: &Show) -> Result<ExitCode, Failure> {
         write!(out, "{}\n{}", report.text(), steps(&store, &account, &id)?)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A pipe gets a program as it is; a terminal gets nothing that could take it over.
+pub(crate) fn for_reader(text: &str) -> Cow<'_, str> {
+    if io::stdout().is_terminal() { sanitize::block(text).into() } else { text.into() }
 }
 
 fn resolve(store: &Store, account: &Account, name: &str) -> Result<ProgramId, Failure> {
@@ -124,11 +130,13 @@ pub(crate) fn log(arguments: &Log) -> Result<ExitCode, Failure> {
             match Store::read(&path).and_then(|store| account(&store)) {
                 Ok(account) => {
                     let state = match &account.summary {
+                        Some(summary) if summary.iterations == 1 => "1 iteration".to_owned(),
                         Some(summary) => format!("{} iterations", summary.iterations),
                         None => "not finished".to_owned(),
                     };
                     let (environment, track) = (&account.environment, &account.track);
-                    writeln!(out, "{}  {environment} {track}  {state}", path.display())?;
+                    let task = format!("{environment} {track}");
+                    writeln!(out, "{}  {}  {state}", path.display(), task.trim_end())?;
                 }
                 Err(error) => writeln!(out, "{}  {error}", path.display())?,
             }

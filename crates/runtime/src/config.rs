@@ -305,6 +305,11 @@ fn differences(path: &str, a: &serde_json::Value, b: &serde_json::Value, into: &
                 differences(&path, a.get(key).unwrap_or(&null), b.get(key).unwrap_or(&null), into);
             }
         }
+        (serde_json::Value::Array(a), serde_json::Value::Array(b)) if a.len() == b.len() => {
+            for (index, (a, b)) in a.iter().zip(b).enumerate() {
+                differences(&format!("{path}.{index}"), a, b, into);
+            }
+        }
         _ if a == b => {}
         _ => into.push(format!("{path}: {a} → {b}")),
     }

@@ -287,15 +287,21 @@ impl Registry {
             return Ok((Plugin::load(path)?, path.to_owned()));
         }
         let mut files = self.files();
-        let likely = |path: &PathBuf| {
+        let unlikely = |path: &Path| {
             let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
             let wanted = name.replace('-', "_");
             stem != format!("libforerunner_{wanted}") && stem != format!("lib{wanted}")
         };
-        files.sort_by_key(likely);
+        files.sort_by_key(|path| unlikely(path));
         let mut known = Vec::new();
         for path in files {
-            let Ok(plugin) = Plugin::load(&path) else { continue };
+            let plugin = match Plugin::load(&path) {
+                Ok(plugin) => plugin,
+                // The file that is called after what is wanted: its own error says more than
+                // that nothing offers it.
+                Err(error) if !unlikely(&path) => return Err(error),
+                Err(_) => continue,
+            };
             for (found_kind, found) in plugin.describe(&path).exports {
                 if found_kind == kind {
                     if found == name {

@@ -24,7 +24,7 @@ pub enum SingleError {
     #[error("{0}\nhint: the worker's log is in {1}")]
     Lost(String, String),
     /// The environment could not do its work.
-    #[error("environment `{name}`: {error}")]
+    #[error("{error}")]
     Environment {
         /// Its name.
         name: String,

@@ -9,7 +9,7 @@ mod rows;
 
 use crate::{config::RunFile, event::Event};
 use forerunner_core::{Cost, Evaluation, Idea, Program, ProgramId, Purpose, Slice};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use std::{
     fs::{File, TryLockError},
     io,
@@ -63,7 +63,7 @@ pub enum StoreError {
         message: String,
     },
     /// The folder cannot be made or locked.
-    #[error("cannot use the folder {path}: {source}", path = path.display())]
+    #[error("cannot use the folder {path}: {source}\nhint: choose another one with `--out DIR`", path = path.display())]
     Folder {
         /// The folder.
         path: PathBuf,
@@ -143,12 +143,19 @@ impl Store {
         let mut store = Self::connect(folder, true)?;
         let error = store.error();
         // A host killed before its first transaction leaves a file without a version.
-        if store.version()? != 0 {
+        let version = store.version()?;
+        // A run that could not begin (a misspelt plugin, an interruption) holds no measurement
+        // and must not stand in the way of the next attempt.
+        if version != 0 && store.reference()?.is_some() {
             return Err(StoreError::Exists { path: folder.to_owned() });
         }
         let transaction = store.connection.transaction().map_err(&error)?;
-        transaction.execute_batch(include_str!("store/schema.sql")).map_err(&error)?;
-        transaction.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(&error)?;
+        if version == 0 {
+            transaction.execute_batch(include_str!("store/schema.sql")).map_err(&error)?;
+            transaction.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(&error)?;
+        } else {
+            transaction.execute_batch("DELETE FROM meta; DELETE FROM events").map_err(&error)?;
+        }
         transaction
             .execute("INSERT INTO meta VALUES ('config', ?1)", [rows::json(config)])
             .map_err(&error)?;
@@ -208,10 +215,15 @@ impl Store {
             None
         };
         let path = folder.to_owned();
-        let error = |source| StoreError::Database { path: path.clone(), source };
-        let connection = Connection::open(file_of(folder)).map_err(error)?;
-        connection.pragma_update(None, "journal_mode", "WAL").map_err(error)?;
-        connection.pragma_update(None, "synchronous", "NORMAL").map_err(error)?;
+        let error = |source| classify(path.clone(), source);
+        let connection = if write {
+            let connection = Connection::open(file_of(folder)).map_err(error)?;
+            connection.pragma_update(None, "journal_mode", "WAL").map_err(error)?;
+            connection.pragma_update(None, "synchronous", "NORMAL").map_err(error)?;
+            connection
+        } else {
+            open_read_only(&file_of(folder)).map_err(error)?
+        };
         connection.busy_timeout(std::time::Duration::from_secs(10)).map_err(error)?;
         connection.set_prepared_statement_cache_capacity(64);
         Ok(Self { path, connection, next_event: 0, _lock: lock })
@@ -351,6 +363,25 @@ impl Store {
         self.next_event = after;
         Ok(())
     }
+}
+
+/// Opens for reading. In a folder that cannot be written, SQLite's reader of a write-ahead log
+/// cannot make its index; without a log beside it the file is complete and may be read alone.
+fn open_read_only(file: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    let connection = Connection::open_with_flags(file, flags)?;
+    let probe = connection.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |_| Ok(()));
+    if probe.is_ok() || file.with_extension("sqlite-wal").exists() {
+        return Ok(connection);
+    }
+    let mut uri = "file:".to_owned();
+    for char in file.to_string_lossy().chars() {
+        match char {
+            '%' | '?' | '#' => uri.push_str(&format!("%{:02X}", u32::from(char))),
+            char => uri.push(char),
+        }
+    }
+    Connection::open_with_flags(uri + "?immutable=1", flags)
 }
 
 fn file_of(folder: &Path) -> PathBuf {

@@ -176,17 +176,29 @@ pub fn serve(
         Ok(_) => return Err(io::Error::other("the first frame must be the greeting")),
         Err(_) => return Ok(()),
     };
-    let loaded = Plugin::load(&hello.plugin)
-        .and_then(|plugin| plugin.environment(&hello.name, &hello.config))
-        .map_err(|error| error.to_string());
-    let environment = match loaded {
-        Ok(environment) => environment,
-        Err(message) => return send(&FromWorker::Refused(message)),
+    let loaded = Plugin::load(&hello.plugin).and_then(|plugin| {
+        let environment = plugin.environment(&hello.name, &hello.config)?;
+        Ok((plugin.describe(&hello.plugin), environment))
+    });
+    let (plugin, environment) = match loaded {
+        Ok(loaded) => loaded,
+        Err(error) => return send(&FromWorker::Refused(error.to_string())),
+    };
+    // Every error of the plugin says whose it is, and in which call.
+    let said = |call: &str, error: Error| match error {
+        Error::Cancelled => Error::Cancelled,
+        error => Error::Failed(format!(
+            "plugin {} {}: environment `{}`: {call}: {error}",
+            plugin.name, plugin.version, hello.name
+        )),
     };
     match environment.spec() {
         Ok(spec) => send(&FromWorker::Ready(Box::new(spec)))?,
         Err(error) => {
-            let message = format!("environment `{}`: {error}", hello.name);
+            let message = format!(
+                "{}\nhint: check the `config` table of this plugin in the run file",
+                said("spec", error)
+            );
             return send(&FromWorker::Refused(message));
         }
     }
@@ -195,20 +207,22 @@ pub fn serve(
         series: Mutex::default(),
         last_progress: Mutex::default(),
         cancelled: cancelled.clone(),
-        cache_dir: hello.cache_dir,
-        artifact_dir: hello.artifact_dir,
+        cache_dir: hello.cache_dir.clone(),
+        artifact_dir: hello.artifact_dir.clone(),
     };
     for request in requests {
         match request {
             ToWorker::Check(program) => {
                 cancelled.store(false, Ordering::Relaxed);
-                let check = environment.check(&program, &host);
+                let check =
+                    environment.check(&program, &host).map_err(|error| said("check", error));
                 lock(&host.series).clear();
                 send(&FromWorker::Checked(check))?;
             }
             ToWorker::Evaluate(request) => {
                 cancelled.store(false, Ordering::Relaxed);
-                let result = environment.evaluate(&request, &host);
+                let result =
+                    environment.evaluate(&request, &host).map_err(|error| said("evaluate", error));
                 let recorded = std::mem::take(&mut *lock(&host.series));
                 send(&FromWorker::Evaluated(result.map(|mut evaluation| {
                     evaluation.telemetry.series.extend(recorded);

@@ -37,6 +37,9 @@ pub(super) struct Book<'a> {
     started: Instant,
     /// Events that wait for the next transaction.
     unwritten: Vec<Event>,
+    /// How many of them the sink has seen. Results are shown only when they are written: what
+    /// somebody saw must survive a `kill -9` the moment after.
+    shown: usize,
     pub(super) task: EnvironmentSpec,
     frontier: Frontier<(ProgramId, Metrics)>,
     pub(super) best: Option<(ProgramId, Metrics)>,
@@ -57,6 +60,7 @@ impl<'a> Book<'a> {
             sink,
             started,
             unwritten: Vec::new(),
+            shown: 0,
             frontier: Frontier::over(&[]),
             task,
             best: None,
@@ -80,20 +84,42 @@ impl<'a> Book<'a> {
         self.started.elapsed().as_secs_f64()
     }
 
-    /// Emits an event and keeps it for the next transaction.
+    /// Shows an event and keeps it for the next transaction.
     pub(super) fn emit(&mut self, kind: EventKind) {
         let event = Event { at: self.seconds(), kind };
-        (self.sink)(&event);
-        if !event.kind.is_live_only() {
+        if event.kind.is_live_only() {
+            (self.sink)(&event);
+        } else {
             self.unwritten.push(event);
+            self.show();
         }
+    }
+
+    /// Keeps an event for the next transaction, and shows it then.
+    pub(super) fn hold(&mut self, kind: EventKind) {
+        self.unwritten.push(Event { at: self.seconds(), kind });
+    }
+
+    /// Shows every event that was held back.
+    pub(super) fn show(&mut self) {
+        for event in &self.unwritten[self.shown..] {
+            (self.sink)(event);
+        }
+        self.shown = self.unwritten.len();
+    }
+
+    /// After a transaction that wrote everything that waited.
+    fn written(&mut self) {
+        self.show();
+        self.unwritten.clear();
+        self.shown = 0;
     }
 
     /// Writes the events that wait.
     pub(super) fn flush(&mut self) -> Result<(), RunError> {
         if !self.unwritten.is_empty() {
             self.store.record_events(&self.unwritten)?;
-            self.unwritten.clear();
+            self.written();
         }
         Ok(())
     }
@@ -179,7 +205,7 @@ impl<'a> Book<'a> {
         let Entry { iteration, program, evaluation, .. } = entry;
         let events = &self.unwritten;
         self.store.record_iteration(iteration, program.as_ref(), seed, evaluation, events)?;
-        self.unwritten.clear();
+        self.written();
         Ok(())
     }
 
@@ -199,16 +225,17 @@ impl<'a> Book<'a> {
         evaluation: &Evaluation,
     ) -> Result<(), RunError> {
         self.store.record_confirmation(program, seed, slice, evaluation, &self.unwritten)?;
-        self.unwritten.clear();
+        self.written();
         Ok(())
     }
 
-    /// Emits the events of a complete iteration and counts it.
+    /// Counts a complete iteration and holds its events until it is written; what is stored
+    /// already is shown with [`Book::show`].
     pub(super) fn announce(&mut self, entry: &Entry) {
         let Iteration { iteration, mutator, parent, idea, .. } = &entry.iteration;
         let parent = parent.clone().unwrap_or_default();
         for (attempt, (cause, findings)) in entry.failed_checks.iter().enumerate() {
-            self.emit(EventKind::CheckFailed {
+            self.hold(EventKind::CheckFailed {
                 iteration: *iteration,
                 attempt: attempt as u32,
                 cause: *cause,
@@ -216,7 +243,7 @@ impl<'a> Book<'a> {
             });
         }
         let (best, on_frontier) = self.count(&entry.iteration, &entry.evaluation);
-        self.emit(EventKind::Evaluated(Evaluated {
+        self.hold(EventKind::Evaluated(Evaluated {
             iteration: *iteration,
             generation: entry.iteration.generation,
             mutator: mutator.clone(),
@@ -230,7 +257,7 @@ impl<'a> Book<'a> {
             duplicate: entry.iteration.duplicate,
         }));
         if let (true, Some(program)) = (best, &entry.iteration.program) {
-            self.emit(EventKind::NewBest {
+            self.hold(EventKind::NewBest {
                 iteration: *iteration,
                 program: program.clone(),
                 metrics: entry.evaluation.metrics.clone(),

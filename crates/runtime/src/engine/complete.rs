@@ -73,7 +73,7 @@ impl Search<'_> {
     }
 
     /// Records a complete child; in a generation, events keep the order of the children.
-    pub(super) fn complete(&mut self, mut entry: Entry) -> Result<(), RunError> {
+    pub(super) fn complete(&mut self, entry: Entry) -> Result<(), RunError> {
         self.in_flight -= 1;
         let seed = self.search_seed();
         if self.config.run.mode == Mode::Steady {
@@ -89,7 +89,6 @@ impl Search<'_> {
         } else {
             self.book.write_ahead(&entry, seed)?;
         }
-        entry.program = None;
         self.generation.done.insert(iteration, (entry, in_turn));
         if in_turn {
             self.generation.next += 1;
@@ -104,6 +103,7 @@ impl Search<'_> {
         while let Some((entry, announced)) = done.get_mut(&self.generation.next) {
             if !*announced {
                 self.announce_child(entry);
+                self.book.show();
                 *announced = true;
             }
             self.generation.next += 1;

@@ -65,7 +65,7 @@ impl Search<'_> {
                     open -= 1;
                     let (program, seed) = plan[index].clone();
                     let outline = super::book::outline(&evaluation);
-                    self.book.emit(EventKind::Confirmed {
+                    self.book.hold(EventKind::Confirmed {
                         program: program.clone(),
                         seed,
                         evaluation: outline,

@@ -63,11 +63,10 @@ impl Search<'_> {
         }
         let done = std::mem::take(&mut self.generation.done);
         let full = done.len() == self.config.run.children;
-        for (mut entry, announced) in done.into_values() {
+        for (entry, announced) in done.into_values() {
             if !announced {
                 self.announce_child(&entry);
             }
-            entry.program = None;
             self.insert(&entry)?;
         }
         if let (true, Some((best, _))) = (full, self.book.best.clone()) {

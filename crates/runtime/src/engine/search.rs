@@ -276,7 +276,7 @@ impl<'a> Search<'a> {
             evaluation,
             failed_checks: Vec::new(),
         };
-        self.book.emit(EventKind::Reference {
+        self.book.hold(EventKind::Reference {
             program: reference.id(),
             evaluation: super::book::outline(&entry.evaluation),
         });

@@ -25,12 +25,14 @@ impl Store {
     /// # Errors
     /// When the store is damaged.
     pub fn programs_like(&self, prefix: &str) -> Result<Vec<ProgramId>> {
-        let pattern: String = prefix.chars().filter(char::is_ascii_hexdigit).collect();
+        if prefix.is_empty() || !prefix.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Ok(Vec::new());
+        }
         let mut statement = self
             .connection
             .prepare_cached("SELECT id FROM programs WHERE id >= ?1 AND id < ?1 || 'g' LIMIT 10")
             .map_err(self.error())?;
-        let rows = statement.query_map([pattern], |row| row.get(0).map(ProgramId));
+        let rows = statement.query_map([prefix], |row| row.get(0).map(ProgramId));
         rows.and_then(Iterator::collect).map_err(self.error())
     }
 
