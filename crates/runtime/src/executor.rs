@@ -77,6 +77,9 @@ impl std::fmt::Display for Lost {
 /// How long a cancelled worker may take to answer before it is killed.
 const CANCEL_GRACE: Duration = Duration::from_secs(2);
 
+/// How often a worker is started that dies before it is ready.
+const START_ATTEMPTS: u32 = 3;
+
 /// A running worker process with its environment loaded.
 pub struct Worker {
     child: Child,
@@ -127,6 +130,21 @@ impl Worker {
             Err(error) => return Err(ended(&mut worker, Some(error))),
         }
         Ok(worker)
+    }
+
+    /// Starts a worker, and another when it dies before it is ready: one that is killed in that
+    /// moment is not the end of a run, one that keeps dying is.
+    ///
+    /// # Errors
+    /// As [`Worker::start`].
+    pub fn start_again(launch: &Launch, label: &str) -> Result<Self, StartError> {
+        for _ in 1..START_ATTEMPTS {
+            match Self::start(launch, label) {
+                Err(StartError::Ended(..)) => {}
+                started => return started,
+            }
+        }
+        Self::start(launch, label)
     }
 
     /// What the environment is about.

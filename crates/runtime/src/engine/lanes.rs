@@ -120,10 +120,10 @@ impl LaneContext {
 
     /// Starts one checker ahead of the first proposal.
     pub(super) fn warm_up(&self) {
-        if let Ok(None) = self.checkers.1.recv() {
-            let worker = Worker::start(&self.launch, "check").ok();
-            drop(self.checkers.0.send(worker));
-        }
+        let Ok(slot) = self.checkers.1.recv() else { return };
+        // Another lane may have been here first; its checker must go back into circulation.
+        let worker = slot.or_else(|| Worker::start(&self.launch, "check").ok());
+        drop(self.checkers.0.send(worker));
     }
 
     /// Ends the checkers.
@@ -137,7 +137,7 @@ impl LaneContext {
         let Ok(slot) = self.checkers.1.recv() else { return Err(CheckLost::Stopped) };
         let mut worker = match slot {
             Some(worker) => worker,
-            None => match Worker::start(&self.launch, "check") {
+            None => match Worker::start_again(&self.launch, "check") {
                 Ok(worker) => worker,
                 Err(error) => {
                     drop(self.checkers.0.send(None));

@@ -1,7 +1,7 @@
 //! Slots: threads that measure, each with a worker process and a core to itself.
 
 use super::{Control, search::Message};
-use crate::executor::{Call, Launch, Lost, StartError, Worker};
+use crate::executor::{Call, Launch, Lost, Worker};
 use crossbeam_channel::{Receiver, Sender};
 use forerunner_core::{Cause, Error, Evaluation, EvaluationRequest, Finding};
 use nix::{
@@ -9,9 +9,6 @@ use nix::{
     unistd::Pid,
 };
 use std::time::{Duration, Instant};
-
-/// How often a worker is started that ends before it is ready.
-const START_ATTEMPTS: u32 = 3;
 
 /// What a measurement is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,19 +99,14 @@ impl Slot {
         drop(self.messages.send(Message::Measured { ticket, evaluation, started, finished }));
     }
 
-    /// A worker that dies while it starts is not the end of a run; one that keeps dying is.
     fn start(&self, label: &str) -> Option<Worker> {
-        for attempt in 1.. {
-            match Worker::start(&self.launch, label) {
-                Ok(worker) => return Some(worker),
-                Err(StartError::Ended(..)) if attempt < START_ATTEMPTS => {}
-                Err(error) => {
-                    drop(self.messages.send(Message::Fatal(error.into())));
-                    break;
-                }
+        match Worker::start_again(&self.launch, label) {
+            Ok(worker) => Some(worker),
+            Err(error) => {
+                drop(self.messages.send(Message::Fatal(error.into())));
+                None
             }
         }
-        None
     }
 }
 

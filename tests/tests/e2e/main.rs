@@ -1,0 +1,14 @@
+//! End-to-end tests through the installed binary. One program, so that it is linked once; run a
+//! part of it with `cargo test -p forerunner-tests -- faults::`.
+
+mod commands;
+mod elsewhere;
+mod example;
+mod faults;
+mod full_disk;
+mod interrupts;
+mod plugins;
+mod reading;
+mod resume;
+mod run_files;
+mod runs;
