@@ -37,7 +37,7 @@ const LENGTH: usize = 64;
 
 /// Channels of the residual stream.
 ///
-/// tune: choice 32 48 64 80 96 128
+/// tune: int 32 96 multiple 8
 const WIDTH: usize = 64;
 
 /// Transformer blocks.

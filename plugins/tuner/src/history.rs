@@ -97,6 +97,11 @@ impl History {
         self.open.values().rev()
     }
 
+    /// How many different children were proposed, as far as is remembered.
+    pub(crate) fn n_proposed(&self) -> usize {
+        self.proposed.len()
+    }
+
     pub(crate) fn was_proposed(&self, child: u64) -> bool {
         self.proposed.contains(&child)
     }

@@ -40,6 +40,9 @@ const REFINED_SHARE: f64 = 0.5;
 /// How often a suggestion that was made before is replaced by another, per candidate.
 const ATTEMPTS_PER_CANDIDATE: usize = 4;
 
+/// How many proposals open a search.
+const OPENINGS: usize = 2;
+
 /// How many changes a summary spells out.
 const MAX_SPELT_OUT: usize = 4;
 
@@ -156,6 +159,9 @@ impl Search<'_> {
         n_candidates: usize,
         random: &mut Random,
     ) -> Option<(Suggestion, Promise)> {
+        if let Some(opening) = self.opening(history) {
+            return Some(opening);
+        }
         let mut best: Option<(Suggestion, Promise, f64)> = None;
         let mut tried = BTreeSet::new();
         let n_first = (n_candidates as f64 * (1.0 - REFINED_SHARE)).ceil() as usize;
@@ -185,6 +191,26 @@ impl Search<'_> {
             }
         }
         best.map(|(suggestion, promise, _)| (suggestion, promise))
+    }
+
+    /// The first proposals lower one number each, in the order in which the program introduces them:
+    /// authors begin with what decides cost and outcome, and a surrogate that knows how those trade
+    /// against each other makes good use of everything that follows.
+    fn opening(&self, history: &History) -> Option<(Suggestion, Promise)> {
+        let n_proposed = history.n_proposed();
+        if n_proposed >= OPENINGS {
+            return None;
+        }
+        let is_number = |idx: &usize| self.space.parent[*idx].number().is_some();
+        let idx = (0..self.space.len()).filter(is_number).nth(n_proposed)?;
+        let mut settings = self.space.parent.clone();
+        settings[idx] = self.space.moved(idx, settings[idx], -self.credit.arms[idx][0].step);
+        let settled = self.space.settle(&mut settings) && settings != self.space.parent;
+        if !settled || history.was_proposed(self.child(&settings)) {
+            return None;
+        }
+        let promise = self.judge.promise(&point(self.space, &settings, self.scan.skeleton));
+        Some((Suggestion { operator: "probe", settings }, promise))
     }
 
     /// How many constants differ from the parent.

@@ -10,7 +10,7 @@ use forerunner_nanogpt_protocol::{BatchRequest, FromProgram};
 use crate::{Options, Program, Result, Stream};
 
 /// CPU seconds of the trainer between two beats.
-const INTERVAL: f64 = 0.2;
+const INTERVAL: f64 = 0.12;
 /// CPU seconds of one beat, a step of the reference program, that count as normal speed.
 const NOMINAL: f64 = 7.5e-3;
 /// Beats on each side of one that it is smoothed with.
