@@ -54,6 +54,9 @@ number of steps, training loss, numeric constants. Ideas from the literature are
 What is fixed, outside the program and out of its reach:
 - The training stream: `run.batch(B, T)` serves sequences from random places, chosen by the seed;
   at most {batch_tokens} tokens at once, as often as you like. Vocabulary {vocab}.
+- Values of tokens and tensors cannot be read: what a program learns passes through differentiable
+  operations. Decisions on a loss or a norm are tensor arithmetic, as in the reference's clipping;
+  `run.recent_loss()` is there for stopping early.
 - All randomness comes from the harness, keyed by the run's seed and a name.
 - The parameters declared in `Model::new` are handed over when `train` returns, rounded to
   bfloat16. At most {max_parameters} values. Nothing else is carried to the evaluation.

@@ -7,6 +7,11 @@ use forerunner_sdk::{Direction, Metrics, Objective, Objectives};
 /// marks its other side; relative, in the objective that decides.
 const UNMARKED_MARGIN: f64 = 0.01;
 
+/// Share of the surrogate's deviation that counts as promise. All constants have one prior, and the
+/// few that set the cost make it wide for all; taken at its word, every unknown direction would
+/// promise more than a known gain.
+const CAUTION: f64 = 0.35;
+
 /// Distance at which a failure no longer frightens.
 const FAILURE_REACH: f64 = 0.5;
 
@@ -91,7 +96,8 @@ impl Judge {
             return Promise { score: counts, change: None };
         };
         let prediction = leading.predict(point);
-        let score = expected_improvement(self.best, prediction) * counts;
+        let cautious = Prediction { sd: CAUTION * prediction.sd, ..prediction };
+        let score = expected_improvement(self.best, cautious) * counts;
         let change = Prediction { mean: prediction.mean - self.parent_level, ..prediction };
         Promise { score, change: Some(change) }
     }
