@@ -10,7 +10,7 @@ const UNMARKED_MARGIN: f64 = 0.01;
 /// Share of the surrogate's deviation that counts as promise. All constants have one prior, and the
 /// few that set the cost make it wide for all; taken at its word, every unknown direction would
 /// promise more than a known gain.
-const CAUTION: f64 = 0.35;
+const CAUTION: f64 = 0.5;
 
 /// Distance at which a failure no longer frightens.
 const FAILURE_REACH: f64 = 0.5;
@@ -121,13 +121,35 @@ impl Judge {
 }
 
 /// Points with their level in one objective: a logarithm where signs allow, smaller is better.
+///
+/// A program that missed its target lacks the objective, and yet what it cost says what that change
+/// costs: see [`stand_in`].
 fn levels(objective: &Objective, known: &[Known<'_>]) -> (Vec<Point>, Vec<f64>) {
-    let measured: Vec<(&Point, f64)> = known
-        .iter()
-        .filter_map(|known| Some((&known.point, *known.metrics?.get(&objective.metric)?)))
-        .collect();
+    let other = stand_in(objective, known);
+    let value = |metrics: &Metrics| {
+        let own = metrics.get(&objective.metric);
+        own.or_else(|| metrics.get(other?)).copied().filter(|value| value.is_finite())
+    };
+    let measured: Vec<(&Point, f64)> =
+        known.iter().filter_map(|known| Some((&known.point, value(known.metrics?)?))).collect();
     let scale = scale(objective, known);
     measured.into_iter().map(|(point, value)| (point.clone(), scale.level(value))).unzip()
+}
+
+/// A metric that equals the objective wherever the objective is, as "seconds" does "seconds to
+/// target": it stands in for it where the objective is missing.
+fn stand_in<'a>(objective: &Objective, known: &[Known<'a>]) -> Option<&'a str> {
+    let mut with = known
+        .iter()
+        .filter_map(|known| known.metrics)
+        .filter_map(|metrics| Some((metrics, *metrics.get(&objective.metric)?)));
+    let (first, value) = with.clone().next()?;
+    let equal = |metrics: &Metrics, name: &str, value: f64| metrics.get(name) == Some(&value);
+    first
+        .iter()
+        .filter(|(name, own)| **name != objective.metric && **own == value)
+        .map(|(name, _)| name.as_str())
+        .find(|name| with.all(|(metrics, value)| equal(metrics, name, value)))
 }
 
 /// How values of an objective become levels.
@@ -224,6 +246,29 @@ mod tests {
         assert_eq!(expected_improvement(1.5, certain), 0.5);
         let unit = Prediction { mean: 0.0, sd: 1.0 };
         assert!((expected_improvement(0.0, unit) - 0.398_942_3).abs() < 1e-6);
+    }
+
+    #[test]
+    fn what_a_miss_cost_is_learnt_from_the_metric_that_stands_in() {
+        let objectives = Objectives(vec![
+            Objective::minimize("to_target", "s"),
+            Objective::minimize("loss", ""),
+        ]);
+        let metrics = |pairs: &[(&str, f64)]| -> Metrics {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect()
+        };
+        let hit = metrics(&[("to_target", 20.0), ("seconds", 20.0), ("loss", 1.4)]);
+        let miss = metrics(&[("seconds", 14.0), ("loss", 1.5)]);
+        let at = |x: &[f64]| Point { x: x.to_vec(), skeleton: 0 };
+        let known = [
+            Known { point: at(&[0.0]), metrics: Some(&hit) },
+            Known { point: at(&[-0.35]), metrics: Some(&miss) },
+        ];
+        assert_eq!(stand_in(&objectives.0[0], &known), Some("seconds"));
+        assert_eq!(stand_in(&objectives.0[1], &known), None);
+        let judge = Judge::new(&objectives, &known, &[], (0.01, 0.003));
+        let change = judge.promise(&at(&[-0.1])).change.expect("a prediction");
+        assert!(change.mean < -0.05, "shorter is faster: {change:?}");
     }
 
     #[test]

@@ -146,8 +146,13 @@ impl Landscape {
             let normal = (0..12).map(|n| seed.derive("noise", idx as u64 * 12 + n).unit());
             *value *= 1.0 + (self.noise)(name) * (normal.sum::<f64>() - 6.0);
         }
-        if self.target.is_some_and(|target| metrics["loss"] > target) {
-            metrics.remove("seconds");
+        if let Some(target) = self.target {
+            // Like the environments it stands for: what was spent is known also when the target
+            // is missed.
+            metrics.insert("spent".to_owned(), metrics["seconds"]);
+            if metrics["loss"] > target {
+                metrics.remove("seconds");
+            }
         }
         Evaluation { metrics, ..Evaluation::accepted("", 0.0) }
     }
