@@ -1,26 +1,19 @@
 //! The clock: CPU seconds of the trainer, read from outside, corrected for the speed of the core.
 //!
-//! Identical work varies by several per cent in CPU seconds, because cores change their frequency
-//! and share caches and execution units with neighbours. A short kernel timed on the same core
-//! every few steps sees the same slowdown, so each stretch of the trainer's CPU time is charged in
-//! proportion to how fast the kernel ran around it. Many short timings are better than a few long
-//! ones: neighbours come and go within milliseconds.
+//! Identical work varies by five to ten per cent in CPU seconds, because cores change their
+//! frequency and share caches and execution units with neighbours. Only training is slowed like
+//! training, so a [`crate::metronome`] takes a step of the reference program on the same core every
+//! fraction of a second while the trainer waits for tokens, and each stretch of the trainer's CPU
+//! time is charged in proportion to how fast those steps were around it.
 
-use crate::{
-    Clock,
-    kernel::{Kernel, NOMINAL_SECONDS, Timing},
-    track::SECONDS_PER_TOKEN,
-};
+use crate::{Clock, metronome::NOMINAL_SECONDS, track::SECONDS_PER_TOKEN};
 
-/// CPU seconds of the trainer between two calibrations: one costs about a hundredth of that.
-const INTERVAL_SECONDS: f64 = 0.02;
-/// Calibrations on each side that smooth one: single timings scatter by a tenth or more.
-const NEIGHBOURS: usize = 16;
-/// A timing further than this factor from the median around it was interrupted; it counts as if
-/// it were just as far.
-const OUTLIER: f64 = 1.5;
-/// A kernel run during which the trainer used more CPU seconds than this was disturbed by it, and
-/// is not believed: a program must not be able to make the core look slow.
+/// CPU seconds of the trainer between two beats: they add about a tenth to the wall time.
+const INTERVAL_SECONDS: f64 = 0.12;
+/// Beats on each side of one that it is smoothed with, by their median.
+const NEIGHBOURS: usize = 1;
+/// A beat during which the trainer used more CPU seconds than this was disturbed by it, and is not
+/// believed: a program must not be able to make the core look slow.
 const DISTURBANCE_SECONDS: f64 = 2e-4;
 
 /// What the trainer is charged.
@@ -32,54 +25,54 @@ pub(crate) struct Charge {
     pub(crate) cpu_seconds: f64,
 }
 
+/// CPU seconds of one beat, now; `None` when there is none any more.
+pub(crate) type Beat<'a> = Box<dyn FnMut() -> Option<f64> + 'a>;
+
 /// Follows one training run.
-pub(crate) struct Meter {
+pub(crate) struct Meter<'a> {
     clock: Clock,
-    kernel: Option<Kernel>,
+    beat: Option<Beat<'a>>,
     samples: Vec<Sample>,
-    peak_flops: f64,
     disturbed: usize,
 }
 
-/// The kernel's time when the trainer had used so much CPU time.
+/// The beat when the trainer had used so much CPU time.
 #[derive(Debug, Clone, Copy)]
 struct Sample {
     at: f64,
-    kernel_seconds: f64,
+    beat_seconds: f64,
 }
 
-impl Meter {
-    /// A clock before the start. Calibrates once when the clock is of that kind.
-    ///
-    /// An unoptimised build of this crate cannot calibrate: its kernel says nothing about the
-    /// optimised program. It then charges CPU seconds; [`Meter::note`] says so.
+impl<'a> Meter<'a> {
+    /// A clock without a metronome: for every clock but [`Clock::Calibrated`], which would count
+    /// CPU seconds and say so.
     pub(crate) fn new(clock: Clock) -> Self {
-        let calibrated = clock == Clock::Calibrated && !cfg!(debug_assertions);
-        let kernel = calibrated.then(Kernel::new);
-        let mut meter = Self { clock, kernel, samples: Vec::new(), peak_flops: 0.0, disturbed: 0 };
-        meter.sample(0.0, || None);
-        meter
+        Self { clock, beat: None, samples: Vec::new(), disturbed: 0 }
     }
 
-    /// Calibrates when it is time, at a moment when the trainer waits for us. `cpu_seconds` reads
+    /// A calibrated clock.
+    pub(crate) fn with_beats(beat: Beat<'a>) -> Self {
+        Self { beat: Some(beat), ..Self::new(Clock::Calibrated) }
+    }
+
+    /// Takes a beat when it is time, at a moment when the trainer waits for us. `cpu_seconds` reads
     /// its clock.
     pub(crate) fn boundary(&mut self, at: f64, cpu_seconds: impl Fn() -> Option<f64>) {
-        if self.samples.last().is_none_or(|last| at - last.at >= INTERVAL_SECONDS) {
-            self.sample(at, cpu_seconds);
+        if self.samples.last().is_some_and(|last| at - last.at < INTERVAL_SECONDS) {
+            return;
         }
-    }
-
-    fn sample(&mut self, at: f64, cpu_seconds: impl Fn() -> Option<f64>) {
-        let Some(kernel) = &mut self.kernel else { return };
+        let Some(beat) = &mut self.beat else { return };
         let before = cpu_seconds();
-        let Timing { seconds, flops_per_second } = kernel.time();
+        let Some(beat_seconds) = beat() else {
+            self.beat = None;
+            return;
+        };
         let used = cpu_seconds().zip(before).map_or(0.0, |(after, before)| after - before);
         if used > DISTURBANCE_SECONDS {
             self.disturbed += 1;
             return;
         }
-        self.peak_flops = self.peak_flops.max(flops_per_second);
-        self.samples.push(Sample { at, kernel_seconds: seconds });
+        self.samples.push(Sample { at, beat_seconds });
     }
 
     /// The charge after `cpu_seconds` of the trainer's CPU time and `tokens` served.
@@ -92,32 +85,27 @@ impl Meter {
         Charge { seconds, cpu_seconds }
     }
 
-    /// Highest rate of the kernel's matrix products, in operations per second.
-    pub(crate) fn peak_flops(&self) -> Option<f64> {
-        (self.peak_flops > 0.0).then_some(self.peak_flops)
-    }
-
     /// How time was charged, in words.
     pub(crate) fn note(&self) -> String {
         match (self.clock, self.samples.len()) {
             (Clock::Steps, _) => format!("{SECONDS_PER_TOKEN} s per token served"),
             (Clock::Raw, _) => "CPU seconds".into(),
-            (Clock::Calibrated, 0) => "CPU seconds, not calibrated (unoptimised build)".into(),
+            (Clock::Calibrated, 0) => "CPU seconds, not calibrated (no beat was taken)".into(),
             (Clock::Calibrated, n) => {
-                format!("CPU seconds, calibrated {n} times, {} disturbed", self.disturbed)
+                format!("CPU seconds, calibrated by {n} beats, {} disturbed", self.disturbed)
             }
         }
     }
 }
 
-/// `cpu_seconds` charged stretch by stretch: nominal over smoothed kernel time.
+/// `cpu_seconds` charged stretch by stretch: nominal over smoothed beats, averaged over both ends.
 fn calibrated(samples: &[Sample], cpu_seconds: f64) -> f64 {
     let speed: Vec<f64> = (0..samples.len())
         .map(|index| {
             let from = index.saturating_sub(NEIGHBOURS);
             let to = (index + NEIGHBOURS + 1).min(samples.len());
-            let around = samples[from..to].iter().map(|sample| sample.kernel_seconds).collect();
-            NOMINAL_SECONDS / robust_mean(around)
+            let around = samples[from..to].iter().map(|sample| sample.beat_seconds).collect();
+            NOMINAL_SECONDS / median(around)
         })
         .collect();
     let (Some(first), Some(last)) = (speed.first(), speed.last()) else { return cpu_seconds };
@@ -131,14 +119,6 @@ fn calibrated(samples: &[Sample], cpu_seconds: f64) -> f64 {
         .sum();
     let after = (cpu_seconds - samples[samples.len() - 1].at).max(0.0) * last;
     before + between + after
-}
-
-/// The mean, with outliers pulled in.
-fn robust_mean(values: Vec<f64>) -> f64 {
-    let n_values = values.len() as f64;
-    let median = median(values.clone());
-    values.iter().map(|value| value.clamp(median / OUTLIER, median * OUTLIER)).sum::<f64>()
-        / n_values
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -156,8 +136,7 @@ mod tests {
     use super::*;
 
     fn samples(times: &[(f64, f64)]) -> Vec<Sample> {
-        let sample =
-            |&(at, slow): &(f64, f64)| Sample { at, kernel_seconds: NOMINAL_SECONDS * slow };
+        let sample = |&(at, slow): &(f64, f64)| Sample { at, beat_seconds: NOMINAL_SECONDS * slow };
         times.iter().map(sample).collect()
     }
 
@@ -197,6 +176,19 @@ mod tests {
             (0..400).map(|i| (f64::from(i) / 50.0, if i == 200 { 90.0 } else { 1.0 })).collect();
         let charged = calibrated(&samples(&times), 8.0);
         assert!((charged - 8.0).abs() < 0.02, "{charged}");
+    }
+
+    #[test]
+    fn a_beat_that_the_trainer_disturbed_is_not_believed() {
+        let mut meter = Meter::with_beats(Box::new(|| Some(3.0 * NOMINAL_SECONDS)));
+        let clock = std::cell::Cell::new(0.0);
+        meter.boundary(0.0, || {
+            clock.set(clock.get() + 0.001);
+            Some(clock.get())
+        });
+        assert_eq!(meter.charge(6.0, 0).seconds, 6.0);
+        meter.boundary(1.0, || Some(1.0));
+        assert!((meter.charge(6.0, 0).seconds - 2.0).abs() < 1e-9);
     }
 
     #[test]

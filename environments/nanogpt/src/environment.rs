@@ -1,7 +1,7 @@
 //! The environment itself: configuration in, evaluations out.
 
 use crate::{
-    Config, DataError, Dataset, Manifest, Part, Track,
+    Clock, Config, DataError, Dataset, Manifest, Part, Track,
     measurement::Bench,
     prepare,
     process::with_sources,
@@ -75,6 +75,25 @@ impl NanoGpt {
         Ok(compiler)
     }
 
+    /// The binary that calibrates the clock: always the reference in this crate, whatever the
+    /// search starts from.
+    fn metronome(&self, host: &dyn Host) -> Result<Option<PathBuf>> {
+        if self.track.clock != Clock::Calibrated {
+            return Ok(None);
+        }
+        match self.build(&Program::single("main.rs", REFERENCE), host)? {
+            Ok(built) => Ok(Some(built.binary)),
+            Err(Refusal { findings, .. }) => {
+                let reasons: Vec<_> = findings.iter().map(|f| f.message.as_str()).collect();
+                Err(Error::Failed(format!(
+                    "the reference program, which calibrates the clock, cannot be built: {}\n\
+                     hint: install again with `cargo xtask install`",
+                    reasons.join("; ")
+                )))
+            }
+        }
+    }
+
     /// Rules and compilation: a binary, or why there is none.
     fn build(&self, program: &Program, host: &dyn Host) -> Result<Result<Built, Refusal>> {
         let findings = rules().check(program);
@@ -118,6 +137,7 @@ impl Environment for NanoGpt {
             track: &self.track,
             dataset: &dataset,
             binary: &built.binary,
+            metronome: None,
             unsafe_no_sandbox: self.config.unsafe_no_sandbox,
             host,
         };
@@ -140,10 +160,12 @@ impl Environment for NanoGpt {
                 });
             }
         };
+        let metronome = self.metronome(host)?;
         let bench = Bench {
             track: &self.track,
             dataset: &dataset,
             binary: &built.binary,
+            metronome: metronome.as_deref(),
             unsafe_no_sandbox: self.config.unsafe_no_sandbox,
             host,
         };

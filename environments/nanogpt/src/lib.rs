@@ -26,6 +26,7 @@ mod evaluator;
 mod kernel;
 mod manifest;
 mod measurement;
+mod metronome;
 pub mod prepare;
 mod probe;
 mod process;

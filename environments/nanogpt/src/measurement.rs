@@ -5,6 +5,8 @@ use crate::{
     affinity::{Pinned, default_core},
     clock::{Charge, Meter},
     evaluator::{Exam, Scored, score},
+    kernel::Kernel,
+    metronome::Metronome,
     probe::secret,
     process::{Place, Sandboxed, Trouble},
     score::spread,
@@ -36,6 +38,9 @@ const SMOKE_CPU_SECONDS: f64 = 10.0;
 /// up to 0.6 where text repeats bytes. Knowing nothing but how frequent bytes are gains over 2.
 const FOREKNOWLEDGE_NATS: f64 = 1.0;
 
+/// Seed of the metronome's training; any will do, as long as it is the same.
+const METRONOME_SEED: u64 = 0;
+
 /// Everything a measurement needs but the request.
 pub(crate) struct Bench<'a> {
     /// The setting.
@@ -44,6 +49,8 @@ pub(crate) struct Bench<'a> {
     pub(crate) dataset: &'a Dataset,
     /// The compiled program.
     pub(crate) binary: &'a Path,
+    /// The compiled reference program, where the clock is calibrated by it.
+    pub(crate) metronome: Option<&'a Path>,
     /// Whether to do without a sandbox.
     pub(crate) unsafe_no_sandbox: bool,
     /// The host.
@@ -55,16 +62,21 @@ impl Bench<'_> {
     pub(crate) fn measure(&self, request: &EvaluationRequest) -> Result<Evaluation> {
         let core = request.slot.or_else(default_core);
         let mut telemetry = self.facts(request, core);
-        let mut meter = {
+        let peak_flops = {
             let _pinned = core.and_then(Pinned::to);
-            Meter::new(self.track.clock)
+            Kernel::new().peak_flops()
         };
         let mut log = Log::default();
-        let trained = self.train(request.seed, core, &mut meter, &mut log);
+        let mut note = String::new();
+        let trained = self.with_meter(core, |mut meter| {
+            let trained = self.train(request.seed, core, &mut meter, &mut log);
+            note = meter.note();
+            trained
+        });
         telemetry.series = log.series();
-        telemetry.facts.insert("clock".into(), meter.note());
+        telemetry.facts.insert("clock".into(), note);
         let result = trained.and_then(|trained| {
-            describe_training(&mut telemetry, &trained, &log, &meter);
+            describe_training(&mut telemetry, &trained, &log, peak_flops);
             self.validate(&trained.snapshot)?;
             let scored = self.score(&trained.snapshot, Part::from(request.slice), core)?;
             let mut findings = scored.findings.clone();
@@ -118,11 +130,29 @@ impl Bench<'_> {
         }
     }
 
+    /// Calls `work` with the track's clock. A calibrated one has its metronome beside it, in a
+    /// sandbox of its own on the same core.
+    fn with_meter<T>(
+        &self,
+        core: Option<usize>,
+        work: impl FnOnce(Meter<'_>) -> Result<T, Trouble>,
+    ) -> Result<T, Trouble> {
+        let Some(binary) = self.metronome else {
+            return work(Meter::new(self.track.clock));
+        };
+        let place = Place { binary, ..self.place(core) };
+        Sandboxed::with(&place, "train", self.host, |process| {
+            let stream = Stream::new(self.dataset.part(Part::Train), METRONOME_SEED);
+            let mut metronome = Metronome::start(process, self.task(METRONOME_SEED), stream)?;
+            work(Meter::with_beats(Box::new(move || metronome.beat())))
+        })
+    }
+
     fn train(
         &self,
         seed: u64,
         core: Option<usize>,
-        meter: &mut Meter,
+        meter: &mut Meter<'_>,
         log: &mut Log,
     ) -> Result<Trained, Trouble> {
         let stream = Stream::new(self.dataset.part(Part::Train), seed);
@@ -285,7 +315,7 @@ fn flops(trained: &Trained) -> f64 {
     6.0 * trained.snapshot.count() as f64 * trained.ledger.tokens as f64
 }
 
-fn describe_training(telemetry: &mut Telemetry, trained: &Trained, log: &Log, meter: &Meter) {
+fn describe_training(telemetry: &mut Telemetry, trained: &Trained, log: &Log, peak_flops: f64) {
     let Charge { seconds, cpu_seconds } = trained.charge;
     let finished = &trained.finished;
     let mut number = |name: &str, value: f64| telemetry.numbers.insert(name.into(), value);
@@ -295,10 +325,8 @@ fn describe_training(telemetry: &mut Telemetry, trained: &Trained, log: &Log, me
     number("peak_memory_bytes", finished.peak_memory_bytes as f64);
     number("tokens_per_cpu_second", trained.ledger.tokens as f64 / cpu_seconds);
     number("flops_per_second", flops(trained) / cpu_seconds);
-    if let Some(peak) = meter.peak_flops() {
-        number("gemm_peak_flops_per_second", peak);
-        number("share_of_gemm_peak", flops(trained) / cpu_seconds / peak);
-    }
+    number("gemm_peak_flops_per_second", peak_flops);
+    number("share_of_gemm_peak", flops(trained) / cpu_seconds / peak_flops);
     if let Some(counted) = log.counted_flops() {
         number("counted_flops", counted);
     }

@@ -78,11 +78,11 @@ pub(crate) struct Trained {
 }
 
 /// One training run in progress.
-pub(crate) struct Trainer<'a, P> {
+pub(crate) struct Trainer<'a, 'm, P> {
     process: P,
     task: Task<'a>,
     stream: Stream<'a>,
-    meter: &'a mut Meter,
+    meter: &'a mut Meter<'m>,
     log: &'a mut Log,
     host: &'a dyn Host,
     /// Stop with a look at the parameters after so many batches: a smoke test.
@@ -95,13 +95,13 @@ pub(crate) struct Trainer<'a, P> {
     next_progress: f64,
 }
 
-impl<'a, P: Process> Trainer<'a, P> {
+impl<'a, 'm, P: Process> Trainer<'a, 'm, P> {
     /// A trainer that has not been told anything yet. `meter` must have been started.
     pub(crate) fn new(
         process: P,
         task: Task<'a>,
         stream: Stream<'a>,
-        meter: &'a mut Meter,
+        meter: &'a mut Meter<'m>,
         log: &'a mut Log,
         host: &'a dyn Host,
     ) -> Self {

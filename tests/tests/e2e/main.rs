@@ -12,3 +12,4 @@ mod reading;
 mod resume;
 mod run_files;
 mod runs;
+mod speedrun;
