@@ -150,7 +150,8 @@ impl Mutator for Nudge {
             text.push_str(line);
             text.push('\n');
         }
-        if self.config.fault_every > 0 && request.iteration.is_multiple_of(self.config.fault_every) {
+        if self.config.fault_every > 0 && request.iteration.is_multiple_of(self.config.fault_every)
+        {
             text.push_str(&self.config.fault);
             text.push('\n');
         }
