@@ -33,7 +33,8 @@ fn an_honest_program_is_measured() {
     assert_eq!(one.telemetry.series["train_loss"].len(), 60);
     let curve = &one.telemetry.series["dev_loss"];
     assert_eq!(curve.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [0, 32, 60]);
-    assert!(curve[0].1 > 5.5 && curve[2].1 < curve[1].1, "{curve:?}");
+    // A handful of windows: the way down is plain, the order of its later points is not.
+    assert!(curve[0].1 > 5.5 && curve[1].1 < 4.5 && curve[2].1 < 4.5, "{curve:?}");
     let sections: Vec<_> = one.telemetry.sections.iter().map(|s| s.name.as_str()).collect();
     for name in ["forward", "backward", "data", "other"] {
         assert!(sections.contains(&name), "{sections:?}");
@@ -69,7 +70,7 @@ fn reaching_the_target_is_told_from_missing_it_and_steps_are_a_clock() {
     let missed = with(0.5);
     assert!(!missed.metrics.contains_key("seconds_to_target"));
     assert_eq!(missed.metrics["seconds"], reached.metrics["seconds"]);
-    assert!((missed.metrics["seconds"] - 60.0 * 8.0 * 64.0 * 2e-5).abs() < 1e-9);
+    assert!((missed.metrics["seconds"] - 60.0 * 8.0 * 64.0 * 1.5e-5).abs() < 1e-9);
 }
 
 #[test]
@@ -178,10 +179,10 @@ fn looking_ahead_is_rejected_with_its_score() {
 
 #[test]
 fn knowing_the_data_before_seeing_it_is_rejected() {
-    // Most of the text is lower-case letters and spaces: a bias towards small bytes is knowledge.
+    // Most of the text is spaces and lower-case letters: a bias towards them is knowledge.
     let program = changed(
         "embedding(&self.table, tokens) // (B, T, V)",
-        "let bias = (0..256).map(|i| if i < 128 { 9.0 } else { 0.0 }).collect::<Vec<f32>>(); \
+        "let bias = (0..256).map(|i| match i { 32 => 5.0, 97..123 => 3.0, _ => 0.0 }).collect::<Vec<f32>>(); \
          let here = embedding(&self.table, tokens)?; \
          &here + Tensor::from_vec(bias, 256)?.broadcast_as((here.dims()[0], here.dims()[1], 256))?",
     );
