@@ -7,9 +7,9 @@ use forerunner_sdk::{Direction, Metrics, Objective, Objectives};
 /// marks its other side; relative, in the objective that decides.
 const UNMARKED_MARGIN: f64 = 0.01;
 
-/// Share of the surrogate's deviation that counts as promise. All constants have one prior, and the
-/// few that set the cost make it wide for all; taken at its word, every unknown direction would
-/// promise more than a known gain.
+/// Share of the surrogate's deviation that counts as promise where a target must be reached at the
+/// least cost. All constants have one prior, and the few that set the cost make it wide for all;
+/// taken at its word, every unknown direction would promise more than a known gain.
 const CAUTION: f64 = 0.5;
 
 /// Distance at which a failure no longer frightens.
@@ -89,6 +89,11 @@ impl Judge {
         Self { leading, best, parent_level, target, outcomes }
     }
 
+    /// Whether the objective that decides exists only for programs that reach a target.
+    pub(crate) fn has_target(&self) -> bool {
+        self.target.is_some()
+    }
+
     /// What the child at `point` promises.
     pub(crate) fn promise(&self, point: &Point) -> Promise {
         let counts = self.probability_to_count(&point.x) * self.probability_of_target(point);
@@ -96,7 +101,8 @@ impl Judge {
             return Promise { score: counts, change: None };
         };
         let prediction = leading.predict(point);
-        let cautious = Prediction { sd: CAUTION * prediction.sd, ..prediction };
+        let caution = if self.has_target() { CAUTION } else { 1.0 };
+        let cautious = Prediction { sd: caution * prediction.sd, ..prediction };
         let score = expected_improvement(self.best, cautious) * counts;
         let change = Prediction { mean: prediction.mean - self.parent_level, ..prediction };
         Promise { score, change: Some(change) }

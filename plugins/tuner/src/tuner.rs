@@ -193,12 +193,13 @@ impl Search<'_> {
         best.map(|(suggestion, promise, _)| (suggestion, promise))
     }
 
-    /// The first proposals lower one number each, in the order in which the program introduces them:
-    /// authors begin with what decides cost and outcome, and a surrogate that knows how those trade
-    /// against each other makes good use of everything that follows.
+    /// Where a target must be reached at the least cost, the first proposals lower one number each, in
+    /// the order in which the program introduces them: authors begin with what decides cost and
+    /// outcome, and a surrogate that knows how those trade against each other makes good use of
+    /// everything that follows.
     fn opening(&self, history: &History) -> Option<(Suggestion, Promise)> {
         let n_proposed = history.n_proposed();
-        if n_proposed >= OPENINGS {
+        if n_proposed >= OPENINGS || !self.judge.has_target() {
             return None;
         }
         let is_number = |idx: &usize| self.space.parent[*idx].number().is_some();

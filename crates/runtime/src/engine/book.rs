@@ -265,6 +265,7 @@ impl<'a> Book<'a> {
         }
     }
 
+    /// Holds the event of a proposal.
     pub(super) fn announce_proposal(
         &mut self,
         iteration: u64,
@@ -272,7 +273,7 @@ impl<'a> Book<'a> {
         parent: &ProgramId,
         idea: &forerunner_core::Idea,
     ) {
-        self.emit(EventKind::Proposed {
+        self.hold(EventKind::Proposed {
             iteration,
             mutator: mutator.to_owned(),
             parent: parent.clone(),

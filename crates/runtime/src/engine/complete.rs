@@ -49,6 +49,7 @@ impl Search<'_> {
         };
         if self.config.run.mode == Mode::Steady {
             self.announce_proposal(&entry);
+            self.book.show();
         }
         if let (true, Some(program)) = (measure, &entry.program) {
             self.send_measure(Ticket::Child(iteration), program.clone(), self.search_seed());
@@ -92,23 +93,23 @@ impl Search<'_> {
         self.generation.done.insert(iteration, (entry, in_turn));
         if in_turn {
             self.generation.next += 1;
-            self.announce_waiting();
+            self.announce_waiting()?;
         }
         Ok(())
     }
 
     /// Announces complete children whose turn has come.
-    pub(super) fn announce_waiting(&mut self) {
+    pub(super) fn announce_waiting(&mut self) -> Result<(), RunError> {
         let mut done = std::mem::take(&mut self.generation.done);
         while let Some((entry, announced)) = done.get_mut(&self.generation.next) {
             if !*announced {
                 self.announce_child(entry);
-                self.book.show();
                 *announced = true;
             }
             self.generation.next += 1;
         }
         self.generation.done = done;
+        self.book.flush()
     }
 
     /// Tells selector and mutator what became of a child.

@@ -71,7 +71,7 @@ impl Search<'_> {
         }
         if let (true, Some((best, _))) = (full, self.book.best.clone()) {
             let generation = self.generation.number;
-            self.book.emit(EventKind::GenerationFinished { generation, best });
+            self.book.hold(EventKind::GenerationFinished { generation, best });
         }
         self.book.flush()
     }

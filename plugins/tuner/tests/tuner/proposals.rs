@@ -41,7 +41,7 @@ fn a_proposal_says_what_it_does_and_what_it_hopes_for() {
     let value = child.files["main.rs"].split(" = ").nth(1).expect("a value").trim_end();
     let value = value.trim_end_matches(';');
     assert!(value.contains('e'), "written as it was: {value}");
-    assert_eq!(proposal.idea.summary, format!("LEARNING_RATE 3e-3 → {value} (probe)"));
+    assert_eq!(proposal.idea.summary, format!("LEARNING_RATE 3e-3 → {value} (perturb)"));
     assert_eq!(child.files["main.rs"], text.replace("3e-3;", &format!("{value};")));
     let Some(Interval { low, high }) = proposal.idea.expected_gain else { panic!("no gain") };
     assert!(
