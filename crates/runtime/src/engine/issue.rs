@@ -34,7 +34,11 @@ impl Search<'_> {
         let size = self.config.run.children as u64;
         let number = (self.next - 1) / size + 1;
         let first = (number - 1) * size + 1;
-        let left = self.config.budget.evaluations.map(|limit| limit - self.book.iterations);
+        // Children adopted on resume that were never announced are announced as their turn comes.
+        self.announce_waiting()?;
+        let uncounted = self.generation.done.values().filter(|(_, announced)| !announced).count();
+        let counted = self.book.iterations + uncounted as u64;
+        let left = self.config.budget.evaluations.map(|limit| limit.saturating_sub(counted));
         let missing: Vec<u64> = (first..first + size)
             .filter(|iteration| !self.generation.done.contains_key(iteration))
             .take(left.unwrap_or(size).min(size) as usize)
@@ -44,6 +48,9 @@ impl Search<'_> {
             self.generation.next = first;
             let children = missing.len();
             self.book.emit(EventKind::GenerationStarted { generation: number, children });
+        }
+        if missing.is_empty() {
+            return self.close_generation();
         }
         let selections = self.select(first, number, size as usize)?;
         for iteration in missing {
@@ -65,6 +72,10 @@ impl Search<'_> {
         let full = done.len() == self.config.run.children;
         for (entry, announced) in done.into_values() {
             if !announced {
+                if self.control.is_interrupted() {
+                    // Its elder siblings are missing: a resumed run announces it after them.
+                    continue;
+                }
                 self.announce_child(&entry);
             }
             self.insert(&entry)?;
@@ -77,8 +88,8 @@ impl Search<'_> {
     }
 
     /// Puts a child that the store already holds into the generation at work.
-    pub(super) fn adopt(&mut self, entry: Entry) {
-        self.generation.done.insert(entry.iteration.iteration, (entry, true));
+    pub(super) fn adopt(&mut self, entry: Entry, announced: bool) {
+        self.generation.done.insert(entry.iteration.iteration, (entry, announced));
     }
 
     pub(super) fn set_next(&mut self, next: u64) {

@@ -82,13 +82,15 @@ impl Search<'_> {
             if is_reference {
                 self.book.reference = entry.evaluation.metrics.clone();
             }
-            if is_reference || announced.contains(&entry.iteration.iteration) {
+            let was_announced = is_reference || announced.contains(&entry.iteration.iteration);
+            let is_open = Some(generation) == open;
+            if was_announced {
                 self.book.count(&entry.iteration, &entry.evaluation);
-            } else {
+            } else if !is_open {
                 self.book.announce(&entry);
             }
-            if Some(generation) == open {
-                self.adopt(entry);
+            if is_open {
+                self.adopt(entry, was_announced);
             } else {
                 self.insert(&entry)?;
             }
