@@ -40,6 +40,7 @@
 //! - The constructor in `export_plugin!` takes the plugin's configuration: any type that serde
 //!   can read. Errors name the field.
 //! - Panics become errors; they never end the host.
+//! - [`Random`] draws from the seed of a request: a run replays identically.
 //! - `tracing` events of the plugin arrive in the host's log.
 //! - Plugins are trusted code. Programs are not: run them through `forerunner-sandbox`.
 
@@ -47,13 +48,15 @@ mod export;
 mod foreign;
 mod guest;
 mod logging;
+mod random;
 pub mod testkit;
 
 pub use forerunner_core::*;
+pub use random::Random;
 
 /// Everything an author needs, in one line.
 pub mod prelude {
-    pub use crate::export_plugin;
+    pub use crate::{Random, export_plugin};
     pub use forerunner_core::*;
     pub use serde::{Deserialize, Serialize};
     pub use serde_json;

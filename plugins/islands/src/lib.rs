@@ -24,7 +24,6 @@ mod config;
 mod grid;
 mod island;
 mod population;
-mod random;
 mod ranking;
 mod selector;
 

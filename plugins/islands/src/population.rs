@@ -4,12 +4,11 @@ use crate::{
     Config,
     grid::Grid,
     island::Island,
-    random::Random,
     ranking::{Archive, Entry, order},
 };
 use forerunner_sdk::{
-    EnvironmentSpec, Error, Metrics, Objectives, Result, Select, Selection, SelectorView, Standing,
-    Verdict,
+    EnvironmentSpec, Error, Metrics, Objectives, Random, Result, Select, Selection, SelectorView,
+    Standing, Verdict,
 };
 use std::sync::Arc;
 

@@ -42,7 +42,6 @@ mod hash;
 mod history;
 mod judge;
 mod operators;
-mod random;
 mod source;
 mod space;
 mod surrogate;

@@ -2,9 +2,9 @@
 
 use crate::{
     credit::{Credit, Success},
-    random::Random,
     space::{Setting, Space},
 };
+use forerunner_sdk::Random;
 
 /// A suggested child.
 #[derive(Debug, Clone, PartialEq)]

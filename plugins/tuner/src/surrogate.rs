@@ -206,7 +206,7 @@ fn solve_upper(factor: &[Vec<f64>], mut y: Vec<f64>) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Random;
+    use forerunner_sdk::Random;
 
     fn point(x: &[f64]) -> Point {
         Point { x: x.to_vec(), skeleton: 1 }

@@ -7,14 +7,13 @@ use crate::{
     history::{History, Move, Note},
     judge::{Judge, Known, Promise},
     operators::{Operators, Suggestion},
-    random::Random,
     source::{self, Scan},
     space::{Setting, Space, Values},
     surrogate::Point,
 };
 use forerunner_sdk::{
     Change, Cost, Error, Host, Idea, Interval, Member, Mutator, Outcome, ProgramId, Proposal,
-    ProposalRequest, Result,
+    ProposalRequest, Random, Result,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
