@@ -149,6 +149,8 @@ impl Scratch {
             command.env_remove(key);
         }
         command.env("XDG_CACHE_HOME", self.path().join("xdg-cache"));
+        // Runs of other tests, at the same time on the same cores, are none of its business.
+        command.env("XDG_RUNTIME_DIR", self.path().join("xdg-runtime"));
         command
     }
 

@@ -122,18 +122,20 @@ fn in_place_of(reference: &Program, given: Program) -> Program {
 
 /// One file, or every file below a folder.
 fn read_program(path: &Path) -> Result<Program, Failure> {
-    let read =
-        |path: &Path| std::fs::read_to_string(path).map_err(|error| Failure::reading(path, &error));
+    let unreadable = |path: &Path, error: io::Error| {
+        let hint = "give a program, which is a file or a folder of UTF-8 text, or `reference`";
+        Failure::reading(path, &error, hint)
+    };
+    let read = |path: &Path| std::fs::read_to_string(path).map_err(|error| unreadable(path, error));
     if path.is_file() {
         return Ok(Program::single("main.rs", read(path)?));
     }
     let mut files = BTreeMap::new();
     let mut folders = vec![path.to_owned()];
     while let Some(folder) = folders.pop() {
-        let entries =
-            std::fs::read_dir(&folder).map_err(|error| Failure::reading(&folder, &error))?;
+        let entries = std::fs::read_dir(&folder).map_err(|error| unreadable(&folder, error))?;
         for entry in entries {
-            let entry = entry.map_err(|error| Failure::reading(&folder, &error))?.path();
+            let entry = entry.map_err(|error| unreadable(&folder, error))?.path();
             if entry.is_dir() {
                 folders.push(entry);
             } else {

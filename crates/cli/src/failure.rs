@@ -43,8 +43,8 @@ impl Failure {
         Self::new(USAGE, message)
     }
 
-    pub(crate) fn reading(path: &Path, error: &io::Error) -> Self {
-        Self::usage(format_args!("cannot read {}: {error}", path.display()))
+    pub(crate) fn reading(path: &Path, error: &io::Error, hint: &str) -> Self {
+        Self::usage(format_args!("cannot read {}: {error}\nhint: {hint}", path.display()))
     }
 
     pub(crate) fn exit_code(&self) -> ExitCode {

@@ -1,6 +1,9 @@
 //! Where things are: the installation, its plugins, presets and data.
 
-use std::path::{Path, PathBuf};
+use std::{
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
 /// The installation this binary belongs to: FORERUNNER_PREFIX, or the folder above `bin/`.
 pub(crate) fn prefix() -> Option<PathBuf> {
@@ -39,6 +42,21 @@ pub(crate) fn next_run_folder(name: &str) -> PathBuf {
         .map(|number| PathBuf::from("runs").join(format!("{stem}-{number:03}")))
         .find(|folder| !folder.exists())
         .unwrap_or_else(|| PathBuf::from("runs").join(stem.as_ref()))
+}
+
+/// A folder that all runs of this user on this machine share while they last: below
+/// XDG_RUNTIME_DIR or, for runs from outside a login session, where that usually is.
+pub(crate) fn runtime_folder() -> PathBuf {
+    let given = std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty());
+    if let Some(folder) = given {
+        return PathBuf::from(folder).join("forerunner");
+    }
+    let user = std::fs::metadata("/proc/self").map(|data| data.uid()).unwrap_or_default();
+    let session = PathBuf::from(format!("/run/user/{user}"));
+    if session.is_dir() {
+        return session.join("forerunner");
+    }
+    std::env::temp_dir().join(format!("forerunner-{user}"))
 }
 
 /// A folder for single evaluations: the user's cache, or a temporary one.

@@ -54,6 +54,7 @@ pub(crate) fn run(mut arguments: Run, plugins: &[PathBuf]) -> Result<ExitCode, F
         resume: arguments.resume.is_some(),
         registry: Registry::new(paths::plugin_folders(plugins)),
         worker_command: paths::worker_command()?,
+        core_locks: Some(paths::runtime_folder()),
         control,
     };
     let mut output = Output::new(&arguments);

@@ -120,7 +120,9 @@ pub(crate) fn log(arguments: &Log) -> Result<ExitCode, Failure> {
     let mut out = io::stdout();
     if !arguments.run.join("store.sqlite").exists() && arguments.run.is_dir() {
         let mut entries: Vec<_> = std::fs::read_dir(&arguments.run)
-            .map_err(|error| Failure::reading(&arguments.run, &error))?
+            .map_err(|error| {
+                Failure::reading(&arguments.run, &error, "name a folder that you may list")
+            })?
             .flatten()
             .map(|entry| entry.path())
             .filter(|path| path.join("store.sqlite").exists())

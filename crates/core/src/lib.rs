@@ -48,4 +48,4 @@ pub use objective::{Direction, Metrics, Objective, Objectives};
 pub use program::{Program, ProgramId};
 pub use seed::Seed;
 pub use selector::{Member, Select, Selection, Selector, SelectorView, Standing};
-pub use telemetry::{Section, Series, Telemetry};
+pub use telemetry::{Section, Series, Telemetry, thinned};

@@ -62,7 +62,8 @@ pub struct Member {
     pub id: ProgramId,
     /// Its source.
     pub program: Program,
-    /// How it did on the search slice.
+    /// How it did on the search slice. Curves of its telemetry are thinned to some dozens of points
+    /// each, see [`crate::thinned`].
     pub evaluation: Evaluation,
 }
 

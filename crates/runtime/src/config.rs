@@ -19,7 +19,7 @@ pub enum ConfigError {
         presets: String,
     },
     /// The file cannot be read.
-    #[error("cannot read {path}: {source}", path = path.display())]
+    #[error("cannot read {path}: {source}\nhint: a run file is UTF-8 text that you may read", path = path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -259,19 +259,28 @@ impl RunFile {
         )?;
         check(
             self.budget.seconds.is_none_or(|seconds| seconds.is_finite() && seconds > 0.0),
-            "`budget.seconds` must be a positive number",
+            "`budget.seconds` must be a positive number\nhint: leave it out for no limit on time",
         )?;
-        check(self.run.slots >= 1, "`run.slots` must be at least 1")?;
-        check(self.run.children >= 1, "`run.children` must be at least 1")?;
-        check(self.run.checkers >= 1, "`run.checkers` must be at least 1")?;
+        check(
+            self.run.slots >= 1,
+            "`run.slots` must be at least 1\nhint: leave it out for one measurement at a time",
+        )?;
+        check(
+            self.run.children >= 1,
+            "`run.children` must be at least 1\nhint: leave it out for generations of ten",
+        )?;
+        check(
+            self.run.checkers >= 1,
+            "`run.checkers` must be at least 1\nhint: leave it out for one check at a time",
+        )?;
         check(
             self.run.evaluation_timeout_seconds.is_finite()
                 && self.run.evaluation_timeout_seconds > 0.0,
-            "`run.evaluation_timeout_seconds` must be a positive number",
+            "`run.evaluation_timeout_seconds` must be a positive number\nhint: leave it out for an hour",
         )?;
         check(
             self.confirm.finalists == 0 || self.confirm.seeds >= 2,
-            "`confirm.seeds` must be at least 2: one seed has no uncertainty",
+            "`confirm.seeds` must be at least 2: one seed has no uncertainty\nhint: set `confirm.finalists = 0` to go without confirmation",
         )
     }
 
@@ -448,6 +457,22 @@ mod tests {
         check_error(GOOD, &["mutator.3.weight=1"], "`3` is not an index below 1");
         check_error(GOOD, &["run.slots=0"], "`run.slots` must be at least 1");
         check_error(&GOOD.replace("evaluations = 10", ""), &[], "the budget is unlimited");
+    }
+
+    #[test]
+    fn whatever_makes_no_sense_comes_with_a_hint() {
+        for bad in [
+            "mutator=[]",
+            "mutator.0.weight=-1",
+            "budget.seconds=0",
+            "run.slots=0",
+            "run.children=0",
+            "run.checkers=0",
+            "run.evaluation_timeout_seconds=0",
+            "confirm={ finalists = 1, seeds = 1 }",
+        ] {
+            check_error(GOOD, &[bad], "\nhint: ");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod book;
 mod complete;
 mod confirm;
+mod cores;
 mod issue;
 mod lanes;
 mod resume;
@@ -129,6 +130,9 @@ pub struct RunOptions {
     pub worker_command: Vec<PathBuf>,
     /// Folder for results that depend on content alone, shared between runs.
     pub cache_dir: PathBuf,
+    /// Folder of the user's runs on this machine, in which each marks the cores it measures on;
+    /// `None` does without.
+    pub core_locks: Option<PathBuf>,
     /// The operator's switch.
     pub control: Control,
 }

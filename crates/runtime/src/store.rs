@@ -46,8 +46,16 @@ pub enum StoreError {
         /// The database's words.
         source: rusqlite::Error,
     },
-    /// The file is damaged or of another version.
-    #[error("{path} cannot be read as a run: {source}", path = path.display())]
+    /// The disk has no room for a new run.
+    #[error("the disk is full: no run can begin in {path} ({source})\nhint: free some space, then start the run again; nothing was stored", path = path.display())]
+    NoRoom {
+        /// The folder.
+        path: PathBuf,
+        /// The database's words.
+        source: rusqlite::Error,
+    },
+    /// The file is damaged, or no database at all.
+    #[error("{path} cannot be read as a run: {source}\nhint: {hint}", path = path.display(), hint = repair(source))]
     Database {
         /// The folder.
         path: PathBuf,
@@ -55,7 +63,7 @@ pub enum StoreError {
         source: rusqlite::Error,
     },
     /// A value in the store makes no sense.
-    #[error("{path} holds a value that cannot be read: {message}", path = path.display())]
+    #[error("{path} holds a value that cannot be read: {message}\nhint: use the version of forerunner that made the run, or restore its `store.sqlite` from a copy", path = path.display())]
     Value {
         /// The folder.
         path: PathBuf,
@@ -138,6 +146,14 @@ impl Store {
     /// # Errors
     /// When the folder holds a run already or cannot be written.
     pub fn create(folder: &Path, config: &RunFile) -> Result<Self> {
+        Self::create_in(folder, config).map_err(|error| match error {
+            // There is nothing yet that could be resumed.
+            StoreError::Full { path, source } => StoreError::NoRoom { path, source },
+            other => other,
+        })
+    }
+
+    fn create_in(folder: &Path, config: &RunFile) -> Result<Self> {
         let folder_error = |source| StoreError::Folder { path: folder.to_owned(), source };
         std::fs::create_dir_all(folder).map_err(folder_error)?;
         let mut store = Self::connect(folder, true)?;
@@ -386,6 +402,24 @@ fn open_read_only(file: &Path) -> rusqlite::Result<Connection> {
 
 fn file_of(folder: &Path) -> PathBuf {
     folder.join("store.sqlite")
+}
+
+/// What to do about an error of the database.
+fn repair(error: &rusqlite::Error) -> &'static str {
+    use rusqlite::ErrorCode::{
+        CannotOpen, DatabaseCorrupt, NotADatabase, PermissionDenied, ReadOnly,
+    };
+    match error.sqlite_error_code() {
+        Some(NotADatabase | DatabaseCorrupt) => {
+            "its `store.sqlite` is damaged or something else; restore it from a copy, or start \
+             another run with `--out DIR`"
+        }
+        Some(CannotOpen | PermissionDenied | ReadOnly) => {
+            "see to it that you may read the folder and `store.sqlite` in it, and write both to go \
+             on with the run"
+        }
+        _ => "try again; if that does not help, restore its `store.sqlite` from a copy",
+    }
 }
 
 fn classify(path: PathBuf, source: rusqlite::Error) -> StoreError {

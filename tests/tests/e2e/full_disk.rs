@@ -80,8 +80,8 @@ fn a_disk_that_is_full_from_the_start() {
     let done = shell(&scratch, script, &[]);
     insta::assert_snapshot!(done.failure(), @"
     exit 4
-    error: the disk is full: run cannot take the last result (disk I/O error)
-    hint: free some space, then `forerunner run --resume run`; everything completed before is kept
+    error: the disk is full: no run can begin in run (disk I/O error)
+    hint: free some space, then start the run again; nothing was stored
     ");
     // Nothing was kept, so there is nothing in the way of the next attempt.
     scratch.forerunner("run trivial.toml --out run").good();

@@ -111,6 +111,24 @@ fn a_run_that_is_not_there() {
 }
 
 #[test]
+fn a_run_whose_store_is_something_else() {
+    let scratch = Scratch::trivial();
+    scratch.write(
+        "run/store.sqlite",
+        "This is no database, though it is long enough for one. ".repeat(20),
+    );
+    for command in ["show run", "log run", "run --resume run", "run trivial.toml --out run"] {
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(scratch.forerunner(command).failure(), @"
+            exit 4
+            error: run cannot be read as a run: file is not a database
+            hint: its `store.sqlite` is damaged or something else; restore it from a copy, or start another run with `--out DIR`
+            ");
+        }
+    }
+}
+
+#[test]
 fn the_log_reads_as_the_run_did() {
     let scratch = Scratch::trivial();
     let text = scratch.forerunner("run trivial.toml --out run").good();
@@ -149,6 +167,7 @@ fn a_refused_program_says_why() {
     insta::assert_snapshot!(scratch.forerunner("evaluate none.rs --environment trivial").failure(), @"
     exit 2
     error: cannot read none.rs: No such file or directory (os error 2)
+    hint: give a program, which is a file or a folder of UTF-8 text, or `reference`
     ");
 }
 

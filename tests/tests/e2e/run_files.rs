@@ -73,6 +73,7 @@ fn values_that_make_no_sense() {
     insta::assert_snapshot!(check(TRIVIAL, "--set run.slots=0"), @"
     exit 2
     error: run.toml: `run.slots` must be at least 1
+    hint: leave it out for one measurement at a time
     ");
     insta::assert_snapshot!(check(TRIVIAL, "--set mutator.0.weight=-1"), @"
     exit 2
@@ -111,7 +112,7 @@ fn an_unknown_plugin() {
     ");
     insta::assert_snapshot!(check(&TRIVIAL.replace("\"nudge\"", "\"nudg\""), ""), @"
     exit 3
-    error: no plugin offers the mutator `nudg` (known: nudge, tuner; searched: [prefix]/lib/forerunner/plugins)
+    error: no plugin offers the mutator `nudg` (known: nudge, recipes, tuner; searched: [prefix]/lib/forerunner/plugins)
     hint: put the plugin's library into one of the searched folders, or name another folder with `--plugins DIR` or FORERUNNER_PLUGINS
     ");
     insta::assert_snapshot!(check(&TRIVIAL.replace("\"islands\"", "\"isles\""), ""), @"

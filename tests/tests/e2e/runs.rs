@@ -1,6 +1,10 @@
 //! Runs from beginning to end.
 
-use forerunner_tests::{Log, Scratch, log_of};
+use forerunner_tests::{Log, Running, Scratch, log_of, wait_until_alone};
+use nix::{
+    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
+    unistd::Pid,
+};
 use serde_json::Value;
 
 /// The log of a run of `trivial.toml` with further options.
@@ -114,6 +118,34 @@ fn finalists_are_confirmed_on_fresh_seeds() {
 }
 
 #[test]
+fn runs_that_measure_on_the_same_core_say_so() {
+    // With one core for this thread and all it starts, two runs cannot but share it.
+    let this = Pid::from_raw(0);
+    let allowed = sched_getaffinity(this).expect("known");
+    let core = (0..CpuSet::count()).find(|core| allowed.is_set(*core).expect("in range"));
+    let mut only = CpuSet::new();
+    only.set(core.expect("a core")).expect("in range");
+    sched_setaffinity(this, &only).expect("a part of what is allowed");
+
+    let scratch = Scratch::trivial();
+    let endless = "run trivial.toml --out first --events ndjson \
+                   --set environment.config.evaluate_seconds=600";
+    let first = Running::start(scratch.command(endless));
+    first.wait_for("\"run_started\"");
+    let beside = scratch.forerunner("run trivial.toml --out beside").good();
+    let warning = beside.lines().find(|line| line.contains("  warning ")).expect("it is told");
+    assert!(warning.contains("too few free cores for 1 slot: sharing core "), "{warning}");
+    let name = scratch.path().join("first");
+    assert!(warning.contains(&*name.to_string_lossy()), "it names the other run: {warning}");
+
+    // Even `kill -9` leaves no mark behind.
+    first.kill();
+    wait_until_alone(scratch.path());
+    let alone = scratch.forerunner("run trivial.toml --out alone").good();
+    assert!(!alone.contains("warning"), "{alone}");
+}
+
+#[test]
 fn a_run_needs_nothing_but_the_folder_it_is_given() {
     let scratch = Scratch::trivial();
     scratch.forerunner("run trivial.toml --out deep/er/run").good();
@@ -122,5 +154,6 @@ fn a_run_needs_nothing_but_the_folder_it_is_given() {
         .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
         .collect();
     names.sort();
-    assert_eq!(names, ["deep", "trivial.toml"], "nothing is written elsewhere");
+    // In `xdg-runtime` it marks its cores.
+    assert_eq!(names, ["deep", "trivial.toml", "xdg-runtime"], "nothing is written elsewhere");
 }

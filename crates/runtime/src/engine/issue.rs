@@ -1,8 +1,30 @@
 //! Issuing children: selections become jobs for the lanes, one by one or a generation at a time.
 
 use super::{RunError, book::Entry, lanes::Job, search::Search};
-use crate::{config::Mode, event::EventKind};
-use forerunner_core::{Error, Member, ProgramId, ProposalRequest, Seed, Select, Selection};
+use crate::{
+    config::Mode,
+    event::EventKind,
+    store::{Store, StoreError},
+};
+use forerunner_core::{
+    Error, Member, ProgramId, ProposalRequest, Seed, Select, Selection, Series, thinned,
+};
+
+/// Points of a curve that a mutator gets to see: as many as tell its shape. Whole curves would make
+/// prompts long and requests slow.
+const MEMBER_POINTS: usize = 64;
+
+/// A stored program as mutators see it.
+fn member(store: &Store, id: &ProgramId) -> Result<Option<Member>, StoreError> {
+    let (Some(program), Some(mut evaluation)) = (store.program(id)?, store.search_evaluation(id)?)
+    else {
+        return Ok(None);
+    };
+    let series = store.search_series(id)?;
+    let thin = |(name, points): (_, Series)| (name, thinned(&points, MEMBER_POINTS));
+    evaluation.telemetry.series = series.into_iter().map(thin).collect();
+    Ok(Some(Member { id: id.clone(), program, evaluation }))
+}
 
 impl Search<'_> {
     pub(super) fn issue(&mut self) -> Result<(), RunError> {
@@ -110,13 +132,7 @@ impl Search<'_> {
     }
 
     pub(super) fn member(&self, id: &ProgramId) -> Result<Option<Member>, RunError> {
-        let store = &self.book.store;
-        let (program, evaluation) = (store.program(id)?, store.search_evaluation(id)?);
-        Ok(program.zip(evaluation).map(|(program, evaluation)| Member {
-            id: id.clone(),
-            program,
-            evaluation,
-        }))
+        Ok(member(&self.book.store, id)?)
     }
 
     pub(super) fn issue_child(
@@ -166,5 +182,58 @@ impl Search<'_> {
             left -= weight;
         }
         self.config.mutators.len() - 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::RunFile, store::Iteration};
+    use forerunner_core::{Cost, Evaluation, Idea, Program};
+
+    const RUN: &str = "environment.name = \"x\"\nselector.name = \"x\"\n\
+                       mutator = [{ name = \"x\" }]\nbudget.evaluations = 1";
+
+    fn iteration(number: u64, program: &Program, duplicate: bool) -> Iteration {
+        Iteration {
+            iteration: number,
+            generation: 0,
+            island: 0,
+            mutator: String::new(),
+            parent: None,
+            program: Some(program.id()),
+            idea: Idea::default(),
+            cost: Cost::default(),
+            repairs: 0,
+            duplicate,
+        }
+    }
+
+    #[test]
+    fn mutators_see_thinned_curves() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let config = RunFile::parse("run", RUN, &[]).expect("a run file");
+        let mut store = Store::create(folder.path(), &config).expect("a store");
+        let program = Program::single("x", "1");
+        let long: Series = (0..6401).map(|step| (step, 1.0 / (step + 1) as f64)).collect();
+        let short: Series = vec![(0, 5.5), (32, 2.0)];
+        let mut evaluation = Evaluation::accepted("loss", 1.0);
+        evaluation.telemetry.series =
+            [("train_loss".to_owned(), long), ("dev_loss".to_owned(), short.clone())].into();
+        let write = |store: &mut Store, number, evaluation: &Evaluation, duplicate| {
+            let iteration = iteration(number, &program, duplicate);
+            let written = store.record_iteration(&iteration, Some(&program), 1, evaluation, &[]);
+            written.expect("recorded");
+        };
+        write(&mut store, 0, &evaluation, false);
+        let seen = member(&store, &program.id()).expect("read").expect("stored");
+        let series = &seen.evaluation.telemetry.series;
+        assert_eq!(series["dev_loss"], short);
+        let steps: Vec<u64> = series["train_loss"].iter().map(|(step, _)| *step).collect();
+        assert_eq!(steps.len(), MEMBER_POINTS);
+        assert_eq!((steps[0], steps[1], steps[63]), (0, 101, 6400));
+        // The same program made again takes over the result, whose curves are stored once.
+        write(&mut store, 1, &Evaluation::accepted("loss", 1.0), true);
+        assert_eq!(member(&store, &program.id()).expect("read"), Some(seen));
     }
 }

@@ -3,9 +3,10 @@
 use super::{
     Control, RunError, RunOptions,
     book::{Book, Entry},
+    cores::Cores,
     lanes::{self, Gate, Job, LaneContext, LaneMutator, Prepared},
     resume,
-    slots::{self, Measure, Slot, Ticket},
+    slots::{Measure, Slot, Ticket},
 };
 use crate::{
     config::{Mode, RunFile},
@@ -72,6 +73,8 @@ pub(super) struct Search<'a> {
     pub(super) measuring: BTreeMap<u64, Entry>,
     pub(super) generation: Generation,
     busy: Busy,
+    /// Marked as ours until the run ends.
+    cores: Cores,
 }
 
 /// The generation at work.
@@ -99,17 +102,15 @@ impl<'a> Search<'a> {
     ) -> Result<Self, RunError> {
         let started = Instant::now();
         let launch = options.launch()?;
-        let RunOptions { config, folder, resume, registry, control, .. } = options;
-        let cores = slots::assign_cores(config.run.slots);
+        let RunOptions { config, folder, resume, registry, control, core_locks, .. } = options;
+        let cores = Cores::claim(config.run.slots, core_locks.as_deref(), &folder);
         let store = if resume { Store::open(&folder)? } else { Store::create(&folder, &config)? };
 
         // Workers load the environment while this thread loads the other plugins.
         let (sender, messages) = unbounded();
         let (measures, measure_queue) = unbounded();
         let timeout = Duration::from_secs_f64(config.run.evaluation_timeout_seconds);
-        let mut threads: Vec<_> = cores
-            .into_iter()
-            .enumerate()
+        let mut threads: Vec<_> = (cores.slots.iter().copied().enumerate())
             .map(|(index, core)| {
                 let slot = Slot {
                     index,
@@ -165,6 +166,7 @@ impl<'a> Search<'a> {
             measuring: BTreeMap::new(),
             generation: Generation::default(),
             busy: Busy::default(),
+            cores,
             config,
         })
     }
@@ -203,6 +205,9 @@ impl<'a> Search<'a> {
             seconds: self.config.budget.seconds,
             resumed: stored.len().saturating_sub(1) as u64,
         });
+        if let Some(message) = self.cores.warning.take() {
+            self.book.emit(EventKind::Warning { message });
+        }
         let task = EnvironmentSpec { reference: Program::default(), ..self.book.task.clone() };
         self.selector.start(&task).map_err(|error| self.selector_error(error))?;
         self.book.task = task;

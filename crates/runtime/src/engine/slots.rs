@@ -4,10 +4,6 @@ use super::{Control, search::Message};
 use crate::executor::{Call, Launch, Lost, Worker};
 use crossbeam_channel::{Receiver, Sender};
 use forerunner_core::{Cause, Error, Evaluation, EvaluationRequest, Finding};
-use nix::{
-    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
-    unistd::Pid,
-};
 use std::time::{Duration, Instant};
 
 /// What a measurement is for.
@@ -108,29 +104,4 @@ impl Slot {
             }
         }
     }
-}
-
-/// The cores this process may use.
-fn cores() -> Vec<usize> {
-    let this = Pid::from_raw(0);
-    let set = sched_getaffinity(this).unwrap_or_else(|_| CpuSet::new());
-    (0..CpuSet::count()).filter(|core| set.is_set(*core).unwrap_or(false)).collect()
-}
-
-/// Gives each slot a core, the last ones first, and moves this process and everything it starts
-/// (checks, compilations) to the cores that remain, when any do.
-pub(super) fn assign_cores(slots: usize) -> Vec<Option<usize>> {
-    let cores = cores();
-    if cores.is_empty() {
-        return vec![None; slots];
-    }
-    let (rest, measured) = cores.split_at(cores.len().saturating_sub(slots));
-    if !rest.is_empty() {
-        let mut set = CpuSet::new();
-        if rest.iter().all(|core| set.set(*core).is_ok()) {
-            // Only a convenience: without it checks and measurements share cores.
-            let _ = sched_setaffinity(Pid::from_raw(0), &set);
-        }
-    }
-    (0..slots).map(|slot| Some(measured[slot % measured.len()])).collect()
 }

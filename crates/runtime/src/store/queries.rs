@@ -183,6 +183,24 @@ impl Store {
         rows.and_then(Iterator::collect).map_err(self.error())
     }
 
+    /// The curves of a program's search evaluation. Of several the first is meant: the others took
+    /// over its result without them.
+    ///
+    /// # Errors
+    /// When the store is damaged.
+    pub fn search_series(&self, id: &ProgramId) -> Result<Vec<(String, Series)>> {
+        let row: Option<i64> = self
+            .connection
+            .prepare_cached(
+                "SELECT id FROM evaluations
+                 WHERE program = ?1 AND purpose = 'search' AND cause IS NOT 'worker'
+                 ORDER BY id LIMIT 1",
+            )
+            .and_then(|mut statement| statement.query_row([&id.0], |row| row.get(0)).optional())
+            .map_err(self.error())?;
+        row.map_or(Ok(Vec::new()), |row| self.series(row))
+    }
+
     /// All confirming measurements on `slice`, in order of completion.
     ///
     /// # Errors
