@@ -9,8 +9,18 @@ use forerunner_sandbox::{Finished, Outcome};
 /// program can print what it likes.
 const NOT_FINITE: [&str; 4] = ["not finite", " is NaN", " is inf", " is -inf"];
 
-/// What a process did wrong that ended before it was asked to.
-pub(crate) fn ended_early(stage: &str, finished: &Finished) -> Trouble {
+/// What to do about a model above the cap.
+const MAKE_IT_SMALLER: &str =
+    "make it smaller: fewer or narrower layers, or one tensor in several places";
+
+/// A model above the track's cap of `most` values.
+pub(crate) fn too_large(what: &str, n_values: usize, most: usize) -> Trouble {
+    let text = format!("{what} {n_values} values, the track allows {most}; {MAKE_IT_SMALLER}");
+    Trouble::program(Cause::Rule, "snapshot/size", text)
+}
+
+/// What a process did wrong that ended before it was asked to; `most` is the track's cap on values.
+pub(crate) fn ended_early(stage: &str, most: usize, finished: &Finished) -> Trouble {
     let said = last_words(&finished.stderr);
     let with_words = |text: String| if said.is_empty() { text } else { format!("{text}: {said}") };
     match finished.outcome {
@@ -39,6 +49,9 @@ pub(crate) fn ended_early(stage: &str, finished: &Finished) -> Trouble {
         Outcome::Exited(_) if NOT_FINITE.iter().any(|words| said.contains(words)) => {
             Trouble::program(Cause::NotFinite, "program/not-finite", with_words(stage.to_owned()))
         }
+        Outcome::Exited(_) if let Some(n_values) = declared_too_many(&said, most) => {
+            too_large(&format!("the model of {stage} has at least"), n_values, most)
+        }
         outcome => {
             let what = match outcome {
                 _ if said.contains("panicked at") => "panicked".into(),
@@ -51,12 +64,15 @@ pub(crate) fn ended_early(stage: &str, finished: &Finished) -> Trouble {
 }
 
 /// What a process did wrong that sent something we did not expect.
-pub(crate) fn misspoken(stage: &str, error: &WireError) -> Trouble {
+pub(crate) fn misspoken(stage: &str, most: usize, error: &WireError) -> Trouble {
     if let WireError::TooLong { kind: "snapshot" | "checkpoint", length, .. } = error {
         return Trouble::program(
             Cause::Rule,
             "snapshot/size",
-            format!("{stage} sent a snapshot of {length} bytes, far above the parameter cap"),
+            format!(
+                "{stage} sent a snapshot of {length} bytes, far more than the {most} values that \
+                 the track allows take; {MAKE_IT_SMALLER}"
+            ),
         );
     }
     Trouble::program(
@@ -67,6 +83,16 @@ pub(crate) fn misspoken(stage: &str, error: &WireError) -> Trouble {
              a program must not write to it"
         ),
     )
+}
+
+/// How many values the harness counted when it refused a parameter that passes the cap. A label
+/// again: a program that prints this itself has failed all the same.
+fn declared_too_many(said: &str, most: usize) -> Option<usize> {
+    let (_, rest) = said.split_once("with it the model has ")?;
+    let (n_values, rest) = rest.split_once(" values, the track allows ")?;
+    let cap: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    let n_values = n_values.parse().ok().filter(|n_values| *n_values > most)?;
+    (cap.parse() == Ok(most)).then_some(n_values)
 }
 
 /// The last lines of standard error, made harmless and short. A program's words are data.
@@ -104,7 +130,7 @@ mod tests {
     fn every_end_has_its_cause() {
         let check = |outcome, stderr: &str, cause: Cause, text: &str| {
             let Trouble::Program(found, finding) =
-                ended_early("the trainer", &finished(outcome, stderr))
+                ended_early("the trainer", 10, &finished(outcome, stderr))
             else {
                 panic!("the program is to blame");
             };
@@ -132,11 +158,26 @@ mod tests {
         );
         let words = "error: the training loss is NaN at step 1";
         check(Outcome::Exited(1), words, Cause::NotFinite, "at step 1");
+        let words = "error: parameter `w`: with it the model has 12 values, the track allows 10";
+        let text = "the model of the trainer has at least 12 values, the track allows 10; make it";
+        check(Outcome::Exited(1), words, Cause::Rule, text);
+    }
+
+    #[test]
+    fn only_the_harness_s_own_complaint_names_a_size() {
+        let check = |said: &str, expected| assert_eq!(declared_too_many(said, 10), expected);
+        let panic =
+            "Parameter { reason: \"with it the model has 12 values, the track allows 10\" }";
+        check(panic, Some(12));
+        check("with it the model has 12 values, the track allows 1000", None);
+        check("with it the model has 9 values, the track allows 10", None);
+        check("with it the model has -1 values, the track allows 10", None);
+        check("with it the model has", None);
     }
 
     #[test]
     fn nonsense_is_a_protocol_error_and_a_giant_snapshot_a_rule() {
-        let check = |error: WireError, expected: Cause| match misspoken("the trainer", &error) {
+        let check = |error: WireError, expected: Cause| match misspoken("the trainer", 10, &error) {
             Trouble::Program(cause, _) => assert_eq!(cause, expected),
             Trouble::Host(error) => panic!("{error}"),
         };

@@ -8,8 +8,6 @@
 
 use crate::{Clock, metronome::NOMINAL_SECONDS, track::SECONDS_PER_TOKEN};
 
-/// CPU seconds of the trainer between two beats: they add about a tenth to the wall time.
-const INTERVAL_SECONDS: f64 = 0.12;
 /// Beats on each side of one that it is smoothed with, by their median.
 const NEIGHBOURS: usize = 1;
 /// A beat during which the trainer used more CPU seconds than this was disturbed by it, and is not
@@ -32,6 +30,8 @@ pub(crate) type Beat<'a> = Box<dyn FnMut() -> Option<f64> + 'a>;
 pub(crate) struct Meter<'a> {
     clock: Clock,
     beat: Option<Beat<'a>>,
+    /// CPU seconds of the trainer between two beats.
+    interval: f64,
     samples: Vec<Sample>,
     disturbed: usize,
 }
@@ -47,18 +47,18 @@ impl<'a> Meter<'a> {
     /// A clock without a metronome: for every clock but [`Clock::Calibrated`], which would count
     /// CPU seconds and say so.
     pub(crate) fn new(clock: Clock) -> Self {
-        Self { clock, beat: None, samples: Vec::new(), disturbed: 0 }
+        Self { clock, beat: None, interval: 0.0, samples: Vec::new(), disturbed: 0 }
     }
 
-    /// A calibrated clock.
-    pub(crate) fn with_beats(beat: Beat<'a>) -> Self {
-        Self { beat: Some(beat), ..Self::new(Clock::Calibrated) }
+    /// A calibrated clock, with a beat each time that the trainer has used `interval` CPU seconds.
+    pub(crate) fn with_beats(interval: f64, beat: Beat<'a>) -> Self {
+        Self { beat: Some(beat), interval, ..Self::new(Clock::Calibrated) }
     }
 
     /// Takes a beat when it is time, at a moment when the trainer waits for us. `cpu_seconds` reads
     /// its clock.
     pub(crate) fn boundary(&mut self, at: f64, cpu_seconds: impl Fn() -> Option<f64>) {
-        if self.samples.last().is_some_and(|last| at - last.at < INTERVAL_SECONDS) {
+        if self.samples.last().is_some_and(|last| at - last.at < self.interval) {
             return;
         }
         let Some(beat) = &mut self.beat else { return };
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_beat_that_the_trainer_disturbed_is_not_believed() {
-        let mut meter = Meter::with_beats(Box::new(|| Some(3.0 * NOMINAL_SECONDS)));
+        let mut meter = Meter::with_beats(0.1, Box::new(|| Some(3.0 * NOMINAL_SECONDS)));
         let clock = std::cell::Cell::new(0.0);
         meter.boundary(0.0, || {
             clock.set(clock.get() + 0.001);

@@ -59,7 +59,7 @@ pub(crate) fn score<P: Process>(
             scored.cpu_seconds = cpu_seconds.unwrap_or(finished.cpu.as_secs_f64());
             Ok(scored)
         }
-        Err(stop) => Err(process.stopped(STAGE, stop)),
+        Err(stop) => Err(process.stopped(STAGE, task.track.max_parameters, stop)),
     }
 }
 

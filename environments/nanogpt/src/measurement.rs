@@ -3,6 +3,7 @@
 use crate::{
     Dataset, Part,
     affinity::{Pinned, default_core},
+    blame::too_large,
     clock::{Charge, Meter},
     evaluator::{Exam, Scored, score},
     kernel::Kernel,
@@ -37,9 +38,6 @@ const SMOKE_CPU_SECONDS: f64 = 10.0;
 /// are 0.0 to 0.2 worse, but a head tied to a widely spread embedding repeats its input and gains
 /// up to 0.6 where text repeats bytes. Knowing nothing but how frequent bytes are gains over 2.
 const FOREKNOWLEDGE_NATS: f64 = 1.0;
-
-/// Seed of the metronome's training; any will do, as long as it is the same.
-const METRONOME_SEED: u64 = 0;
 
 /// Everything a measurement needs but the request.
 pub(crate) struct Bench<'a> {
@@ -142,9 +140,9 @@ impl Bench<'_> {
         };
         let place = Place { binary, ..self.place(core) };
         Sandboxed::with(&place, "train", self.host, |process| {
-            let stream = Stream::new(self.dataset.part(Part::Train), METRONOME_SEED);
-            let mut metronome = Metronome::start(process, self.task(METRONOME_SEED), stream)?;
-            work(Meter::with_beats(Box::new(move || metronome.beat())))
+            let mut metronome = Metronome::start(process)?;
+            let beat = Box::new(move || metronome.beat());
+            work(Meter::with_beats(self.track.seconds_per_beat, beat))
         })
     }
 
@@ -240,8 +238,7 @@ impl Bench<'_> {
     fn validate(&self, snapshot: &Snapshot) -> Result<(), Trouble> {
         let (count, most) = (snapshot.count(), self.track.max_parameters);
         if count > most {
-            let text = format!("the snapshot has {count} values, the track allows {most}");
-            return Err(Trouble::program(Cause::Rule, "snapshot/size", text));
+            return Err(too_large("the snapshot has", count, most));
         }
         if count == 0 {
             let text = "the snapshot has no values; declare the model's parameters";

@@ -4,11 +4,11 @@
 
 use crate::{Shard, stream::below};
 use forerunner_core::{Error, Finding};
+use getrandom::SysRng;
 use rand_chacha::{
     ChaCha8Rng,
     rand_core::{Rng, SeedableRng},
 };
-use std::{fs::File, io::Read};
 
 /// Scored frames that are sent a second time, unchanged.
 const REPEATS: usize = 2;
@@ -37,11 +37,9 @@ impl Frame {
 /// Randomness that no program can foresee: from the operating system, not from the run's seed,
 /// which the trainer knows. Only probes use it; a score never depends on it.
 pub(crate) fn secret() -> Result<ChaCha8Rng, Error> {
-    let mut key = [0; 32];
-    File::open("/dev/urandom")
-        .and_then(|mut file| file.read_exact(&mut key))
-        .map_err(|error| Error::Failed(format!("cannot read `/dev/urandom`: {error}")))?;
-    Ok(ChaCha8Rng::from_seed(key))
+    ChaCha8Rng::try_from_rng(&mut SysRng).map_err(|error| {
+        Error::Failed(format!("the operating system gives no random numbers: {error}"))
+    })
 }
 
 /// All scored frames in order, with probes at secret places behind the frames they repeat.

@@ -76,8 +76,9 @@ pub(crate) trait Process: Sized {
         }
     }
 
-    /// Ends the process after a stopped conversation and says what went wrong.
-    fn stopped(self, stage: &str, stop: Stop) -> Trouble {
+    /// Ends the process after a stopped conversation and says what went wrong; `most` is the
+    /// track's cap on values.
+    fn stopped(self, stage: &str, most: usize, stop: Stop) -> Trouble {
         let error = match stop {
             Stop::Wire(error) => error,
             Stop::Trouble(trouble) => {
@@ -89,8 +90,8 @@ pub(crate) trait Process: Sized {
         let finished = if gone { self.wait() } else { self.kill() };
         match finished {
             Err(error) => Trouble::Host(error),
-            Ok(finished) if gone => ended_early(stage, &finished),
-            Ok(_) => misspoken(stage, &error),
+            Ok(finished) if gone => ended_early(stage, most, &finished),
+            Ok(_) => misspoken(stage, most, &error),
         }
     }
 }

@@ -52,6 +52,9 @@ pub struct Track {
     pub batch_tokens: u64,
     /// How time is charged.
     pub clock: Clock,
+    /// CPU seconds of the trainer between two beats of a calibrated clock. A beat costs 0.015, and
+    /// there are 1,400.
+    pub seconds_per_beat: f64,
 }
 
 /// How much higher the loss is on a slice than on dev, in nats per token.
@@ -98,7 +101,7 @@ impl Track {
     }
 
     /// The default: a small GPT on bytes of Rust, one thread, calibrated CPU seconds.
-    fn cpu() -> Self {
+    pub(crate) fn cpu() -> Self {
         Self {
             name: "cpu".into(),
             dataset: "rust-deps".into(),
@@ -116,6 +119,7 @@ impl Track {
             memory_bytes: 2 << 30,
             batch_tokens: 1 << 16,
             clock: Clock::Calibrated,
+            seconds_per_beat: 0.12,
         }
     }
 
@@ -135,6 +139,7 @@ impl Track {
             memory_bytes: 4 << 30,
             batch_tokens: 1 << 17,
             clock: Clock::Calibrated,
+            seconds_per_beat: 0.5,
         }
     }
 

@@ -131,7 +131,7 @@ impl<'a, 'm, P: Process> Trainer<'a, 'm, P> {
         let result = self.talk().and_then(|snapshot| self.same_parameters(snapshot));
         match result {
             Ok(snapshot) => self.finish(snapshot),
-            Err(stop) => Err(self.process.stopped(STAGE, stop)),
+            Err(stop) => Err(self.process.stopped(STAGE, self.task.track.max_parameters, stop)),
         }
     }
 

@@ -33,8 +33,10 @@ fn an_honest_program_is_measured() {
     assert_eq!(one.telemetry.series["train_loss"].len(), 60);
     let curve = &one.telemetry.series["dev_loss"];
     assert_eq!(curve.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [0, 32, 60]);
-    // A handful of windows: the way down is plain, the order of its later points is not.
-    assert!(curve[0].1 > 5.5 && curve[1].1 < 4.5 && curve[2].1 < 4.5, "{curve:?}");
+    // The same windows each time, and steps small enough not to jump from batch to batch: about
+    // 5.54, 3.61 and 3.31, for any seed.
+    let losses: Vec<f64> = curve.iter().map(|(_, loss)| *loss).collect();
+    assert!(losses[0] > 5.5 && losses[1] < 4.5 && losses[2] < losses[1] - 0.1, "{curve:?}");
     let sections: Vec<_> = one.telemetry.sections.iter().map(|s| s.name.as_str()).collect();
     for name in ["forward", "backward", "data", "other"] {
         assert!(sections.contains(&name), "{sections:?}");
@@ -146,7 +148,7 @@ fn ending_early_is_a_breach_of_protocol() {
 
 #[test]
 fn numbers_that_are_not_finite_fail() {
-    let parameters = evaluate(&changed("gradient * 100.0", "gradient * f64::NAN"));
+    let parameters = evaluate(&changed("gradient * 30.0", "gradient * f64::NAN"));
     assert_eq!(parameters.verdict, Verdict::Failed(Cause::NotFinite), "{:?}", parameters.findings);
     let logits = evaluate(&changed(
         "embedding(&self.table, tokens) // (B, T, V)",
@@ -158,9 +160,11 @@ fn numbers_that_are_not_finite_fail() {
 #[test]
 fn too_many_parameters_fail() {
     let program = changed("(task.vocab, task.vocab), 0.01)", "(task.vocab * 3, task.vocab), 0.01)");
-    let large = evaluate(&program);
-    assert!(matches!(large.verdict, Verdict::Failed(_)), "{:?}", large.findings);
-    assert!(large.findings[0].message.contains("150000"), "{:?}", large.findings);
+    let text = "has at least 196608 values, the track allows 150000; make it smaller";
+    assert_failed(&evaluate(&program), Cause::Rule, "snapshot/size", text);
+    let refused = check(&program);
+    assert_eq!(refused.cause, Some(Cause::Rule), "{:?}", refused.findings);
+    assert_eq!(refused.findings[0].rule, "snapshot/size");
 }
 
 #[test]

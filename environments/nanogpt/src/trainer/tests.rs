@@ -165,7 +165,7 @@ fn limits_are_enforced_between_batches() {
             Outcome::Exited(0)
         },
         Cause::Rule,
-        "far above the parameter cap",
+        "far more than the 100 values that the track allows",
     );
     check(
         |pipe| {

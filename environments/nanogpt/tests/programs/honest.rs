@@ -29,7 +29,7 @@ fn train(model: &Bigram, _params: &Params, run: &mut Training) -> Result<()> {
         })?;
         let gradients = run.section("backward", || loss.backward())?;
         if let Some(gradient) = gradients.get(&model.table) {
-            model.table.set(&(&*model.table - (gradient * 100.0)?)?)?;
+            model.table.set(&(&*model.table - (gradient * 30.0)?)?)?;
         }
         run.record("train_loss", step, &loss)?;
     }
