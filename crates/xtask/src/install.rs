@@ -26,8 +26,8 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-const HARNESS_PACKAGE: &str = "forerunner-nanogpt-harness";
-const CLI_PACKAGE: &str = "forerunner-cli";
+pub(crate) const HARNESS_PACKAGE: &str = "forerunner-nanogpt-harness";
+pub(crate) const CLI_PACKAGE: &str = "forerunner-cli";
 
 /// Build in release mode and install.
 #[derive(Debug, Args)]

@@ -9,6 +9,7 @@ mod command;
 mod console;
 mod dataset;
 mod deny;
+mod effects;
 mod install;
 mod invariants;
 mod licence;
@@ -31,6 +32,7 @@ Examples:
   cargo xtask check                            what a change must pass, cheapest first
   cargo xtask check --fast                     the same without building and testing
   cargo xtask install --prefix ~/.local        for everyday use, outside the checkout
+  cargo xtask effects > docs/effects-cpu-track.md
   cargo xtask torture --kills 100              kill -9 at random instants, then count
   cargo xtask bench overhead --max-programs 3000
   cargo xtask bench slot --json";
@@ -61,6 +63,8 @@ enum Command {
     Invariants,
     /// Kill searches at random instants and make sure that nothing is lost.
     Torture(torture::Torture),
+    /// Measure what known techniques gain on a track of the speedrun.
+    Effects(effects::Effects),
     /// Measure the framework itself.
     Bench(bench::Bench),
 }
@@ -75,6 +79,7 @@ fn main() -> ExitCode {
         Command::Deny => deny::run().map(|()| ExitCode::SUCCESS),
         Command::Invariants => invariants::run().map(|()| ExitCode::SUCCESS),
         Command::Torture(arguments) => arguments.run(),
+        Command::Effects(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
         Command::Bench(arguments) => arguments.run(),
     };
     result.unwrap_or_else(|error| {

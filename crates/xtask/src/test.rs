@@ -61,7 +61,36 @@ pub(crate) fn tests(arguments: &[String]) -> Command {
 
 #[cfg(test)]
 mod tests {
-    use crate::command::shown;
+    use crate::{
+        command::{self, shown},
+        install::{CLI_PACKAGE, HARNESS_PACKAGE},
+        workspace,
+    };
+    use std::collections::BTreeSet;
+
+    /// Every package that `selection` builds, with the features it is built with.
+    fn built(selection: &[&str]) -> BTreeSet<String> {
+        let mut tree = command::cargo(["tree", "--prefix=none", "--format={p} [{f}]"]);
+        let output = tree.args(selection).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().map(|line| line.trim_end_matches(" (*)").to_owned()).collect()
+    }
+
+    /// A feature that only tests ask for changes a dependency, and with it all that depends on it:
+    /// candle would be built twice.
+    #[test]
+    fn tests_use_what_the_installation_built() {
+        let members = workspace::members().unwrap();
+        let plugins = workspace::plugins(&members).into_iter().map(|package| &**package.name);
+        let mut installed = vec!["--edges=no-dev"];
+        installed.extend(
+            plugins.chain([CLI_PACKAGE, HARNESS_PACKAGE]).flat_map(|name| ["--package", name]),
+        );
+        let (installed, tested) = (built(&installed), built(&["--workspace"]));
+        let again: Vec<_> = installed.difference(&tested).collect();
+        assert!(again.is_empty(), "built with other features for tests: {again:?}");
+    }
 
     #[test]
     fn the_workspace_is_tested_unless_packages_are_chosen() {

@@ -1,0 +1,87 @@
+//! The page of documentation.
+
+use super::{CONFIDENCE, CONVERTIBLE, Effect, Effects, Study};
+use crate::console::print as output;
+use anyhow::Result;
+use forerunner_stats::Estimate;
+use std::fmt::Write as _;
+
+/// Prints the page.
+pub(crate) fn print(
+    arguments: &Effects,
+    study: &Study,
+    singles: &[Effect],
+    together: Option<&Effect>,
+) -> Result<()> {
+    let Effects { seeds, first_seed, track, .. } = arguments;
+    let n = study.base.len() as f64;
+    let seconds = study.base.iter().map(|run| run.seconds).sum::<f64>() / n;
+    let loss = study.base.iter().map(|run| run.loss).sum::<f64>() / n;
+    let mut page = format!(
+        "# What known techniques gain on the track `{track}`
+
+Every recipe of the mutator `recipes` by itself on the reference program, with its first parameters
+and nothing else tuned, {seeds} seeds shared with the reference (from {first_seed}), slice dev.
+Made by
+
+```sh
+cargo xtask install --prefix target/forerunner
+cargo xtask effects --seeds {seeds}
+```
+
+The reference takes {seconds:.1} s to a loss of {loss:.4}. Training it longer or shorter moves the loss by
+{:.3} ± {:.3} per unit of ln(seconds). With this exchange rate a program's loss is converted to the
+time that it would need for the reference's loss; where that is more than {:.0} % away, the program was
+measured again with more or fewer steps, so that little remains to be converted. **Saving** is the
+share of the reference's time that is saved at equal loss, with its {:.0} % interval (paired by seed,
+Student's t, not corrected for {} comparisons). Negative: the technique costs time here.
+
+| technique | saving | interval | loss at equal steps | time per step |
+| --- | --- | --- | --- | --- |
+",
+        study.exchange.beta,
+        study.exchange.se,
+        100.0 * CONVERTIBLE,
+        100.0 * CONFIDENCE,
+        singles.len(),
+    );
+    let mut sorted: Vec<(Option<Estimate>, &Effect)> =
+        singles.iter().map(|effect| (study.saving(effect), effect)).collect();
+    let value = |saving: &Option<Estimate>| saving.as_ref().map_or(f64::MIN, |s| s.mean);
+    sorted.sort_by(|(a, _), (b, _)| value(b).total_cmp(&value(a)));
+    for (saving, effect) in &sorted {
+        row(&mut page, study, saving.as_ref(), effect)?;
+    }
+    if let Some(effect) = together {
+        row(&mut page, study, study.saving(effect).as_ref(), effect)?;
+        let factor = study.saving(effect).map_or(1.0, |saving| saving.mean.exp());
+        write!(
+            page,
+            "\nThe last row holds every technique whose interval lies above zero, as far as they go\n\
+             together, best first: {factor:.2} times as fast as the reference.\n"
+        )?;
+    }
+    Ok(output(page.trim_end())?)
+}
+
+fn row(page: &mut String, study: &Study, saving: Option<&Estimate>, effect: &Effect) -> Result<()> {
+    let name = effect.names.join(" + ");
+    let Some(saving) = saving else {
+        let why = effect.trouble.as_deref().unwrap_or("no runs");
+        writeln!(page, "| {name} | failed | {} | | |", why.replace(['\n', '|'], " "))?;
+        return Ok(());
+    };
+    let share = |log: f64| 100.0 * (1.0 - (-log).exp());
+    let loss = study.paired(&effect.equal_steps, |base, run| run.loss - base.loss);
+    let time = study.paired(&effect.equal_steps, |base, run| (run.seconds / base.seconds).ln());
+    writeln!(
+        page,
+        "| {name} | {:.1} % | {:.1} % to {:.1} % | {:+.4} | {:+.1} % |",
+        share(saving.mean),
+        share(saving.low),
+        share(saving.high),
+        loss.map_or(f64::NAN, |loss| loss.mean),
+        time.map_or(f64::NAN, |time| 100.0 * time.mean.exp_m1()),
+    )?;
+    Ok(())
+}
