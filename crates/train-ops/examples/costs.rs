@@ -3,7 +3,7 @@
 #![expect(clippy::print_stdout, reason = "the figures are the point of this program")]
 #![expect(unsafe_code, reason = "the allocator is set by a foreign call")]
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use candle_core::{Device, Result, Tensor, Var};
 use forerunner_train_ops as ops;
@@ -12,6 +12,8 @@ use forerunner_train_ops as ops;
 const ROWS: usize = 512;
 const CHANNELS: usize = 64;
 const VOCABULARY: usize = 256;
+
+const RUNS: usize = 300;
 
 fn main() -> Result<()> {
     // As in the harness: fresh pages for every large buffer would hide everything else.
@@ -36,29 +38,84 @@ fn main() -> Result<()> {
     let (weight, bias) = (noise(&[CHANNELS, 4 * CHANNELS])?, noise(&[CHANNELS])?);
     time("linear 256 -> 64", || ops::linear(&wide, &weight, &bias))?;
     time("causal_attention, 4 heads", || ops::causal_attention(&qkv, 4))?;
+    time("windowed_attention, 16", || ops::windowed_attention(&qkv, 4, 16))?;
+    time("rotary, 4 heads", || ops::rotary(&qkv, 4, 1e4))?;
+    time("qk_norm, 4 heads", || ops::qk_norm(&qkv, 4, 1.0))?;
     time("layer_norm", || ops::layer_norm(&x, &vector, &vector, 1e-5))?;
+    time("rms_norm", || ops::rms_norm(&x, &vector, 1e-5))?;
+    time("rms_norm_plain", || ops::rms_norm_plain(&x, 1e-5))?;
     time("gelu, 256 wide", || ops::gelu(&wide))?;
+    time("relu_squared, 256 wide", || ops::relu_squared(&wide))?;
+    time("swiglu, 256 wide", || ops::swiglu(&wide))?;
+    time("softcap, 256 wide", || ops::softcap(&wide, 15.0))?;
     time("embedding", || ops::embedding(&table, &ids))?;
     time("cross_entropy", || ops::cross_entropy(&logits, &ids))?;
     time("head_loss", || ops::head_loss(&x, &table, &ids))?;
-    time("candle's own addition", || x.as_tensor() + x.as_tensor())
+    time("candle's own addition", || x.as_tensor() + x.as_tensor())?;
+    for (rows, columns, parts) in [(64, 64, 1), (192, 64, 3), (256, 64, 1), (64, 256, 1)] {
+        optimizers(&noise(&[rows, columns])?, parts)?;
+    }
+    Ok(())
+}
+
+/// Times a step of every optimizer on one matrix.
+fn optimizers(parameter: &Var, parts: usize) -> Result<()> {
+    let gradient = parameter.as_tensor().copy()?;
+    let one = Tensor::new(1f32, &Device::Cpu)?;
+    let (mut moments, mut momentum) =
+        (ops::Moments::zeros_like(parameter), ops::Momentum::zeros_like(parameter));
+    let (learning_rate, weight_decay) = (1e-3, 0.1);
+    let (beta1, beta2, epsilon, step) = (0.9, 0.95, 1e-8, 10);
+    let adamw = ops::AdamW { learning_rate, beta1, beta2, epsilon, weight_decay, step };
+    let lion = ops::Lion { learning_rate, beta1, beta2, weight_decay };
+    let both = ops::Caution { update: true, decay: true };
+    let muon = ops::Muon {
+        learning_rate,
+        momentum: 0.95,
+        nesterov: true,
+        weight_decay,
+        iterations: 5,
+        parts,
+        polynomial: ops::Polynomial::Quintic,
+    };
+    let time_step = |name: &str, step: &mut dyn FnMut() -> Result<()>| -> Result<()> {
+        let (mut runs, before) = (Vec::new(), ops::flops());
+        for _ in 0..RUNS {
+            let begin = Instant::now();
+            step()?;
+            runs.push(begin.elapsed());
+        }
+        let mflop = (ops::flops() - before) as f64 / RUNS as f64 * 1e-6;
+        let name = format!("{name}, {:?} in {parts}", parameter.dims());
+        println!("{name:38} {:8.1} µs   {mflop:5.1} MFLOP", median(runs));
+        Ok(())
+    };
+    let (p, g) = (parameter, &gradient);
+    time_step("adamw", &mut || ops::adamw(p, g, &one, &mut moments, &adamw))?;
+    let cautious = &mut || ops::cautious_adamw(p, g, &one, &mut moments, &adamw, both);
+    time_step("cautious_adamw", cautious)?;
+    time_step("lion", &mut || ops::lion(p, g, &one, &mut momentum, &lion))?;
+    time_step("muon", &mut || ops::muon(p, g, &one, &mut momentum, &muon))
 }
 
 /// Prints the median of many runs; the backward pass starts from a gradient of ones.
 fn time(name: &str, operation: impl Fn() -> Result<Tensor>) -> Result<()> {
-    let mut runs = Vec::new();
-    for _ in 0..300 {
+    let (mut forward, mut backward) = (Vec::new(), Vec::new());
+    for _ in 0..RUNS {
         let begin = Instant::now();
         let y = operation()?;
-        let forward = begin.elapsed();
+        forward.push(begin.elapsed());
+        let begin = Instant::now();
         y.backward()?;
-        runs.push((forward, begin.elapsed() - forward));
+        backward.push(begin.elapsed());
     }
-    let median = |part: fn(&(std::time::Duration, std::time::Duration)) -> std::time::Duration| {
-        let mut times: Vec<_> = runs.iter().map(part).collect();
-        times.sort();
-        times[times.len() / 2].as_secs_f64() * 1e6
-    };
-    println!("{name:28} forward {:7.1} µs   backward {:7.1} µs", median(|r| r.0), median(|r| r.1));
+    let (forward, backward) = (median(forward), median(backward));
+    println!("{name:28} forward {forward:7.1} µs   backward {backward:7.1} µs");
     Ok(())
+}
+
+/// In microseconds.
+fn median(mut times: Vec<Duration>) -> f64 {
+    times.sort();
+    times[times.len() / 2].as_secs_f64() * 1e6
 }

@@ -1,13 +1,10 @@
-//! One step of AdamW on one tensor.
+//! One step of AdamW on one tensor, plain or cautious.
 
-use std::sync::{Mutex, PoisonError};
+use candle_core::{Result, Tensor, Var};
 
-use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, Var, bail};
-
-use crate::storage::{values, zeros};
-use crate::vector::vectorized;
-
-const NAME: &str = "adamw";
+use crate::storage::zeros;
+use crate::update::update;
+use crate::vector::{sum2, vectorized};
 
 /// Running means of a parameter's gradient and of its square.
 #[derive(Clone, Debug)]
@@ -41,6 +38,18 @@ pub struct AdamW {
     pub step: usize,
 }
 
+/// Where a cautious step holds back; with both off it is a plain one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Caution {
+    /// Components of the update whose sign disagrees with the gradient's are left out, and the
+    /// others grow by `size / (kept + 1)` (Liang et al., arXiv 2411.16085).
+    pub update: bool,
+    /// Weights decay only where the update, which is subtracted, has the parameter's sign, so that
+    /// decay and update pull the same way (Chen et al. 2025, cautious weight decay). A component
+    /// that was left out pulls nowhere, and its weight does not decay.
+    pub decay: bool,
+}
+
 /// Takes one AdamW step on `parameter`, in place; `scale` is a scalar factor on the gradient, below
 /// one when it is clipped.
 ///
@@ -54,62 +63,111 @@ pub fn adamw(
     moments: &mut Moments,
     settings: &AdamW,
 ) -> Result<()> {
-    if gradient.shape() != parameter.shape() || moments.first.len() != parameter.elem_count() {
-        let (parameter, gradient) = (parameter.shape(), gradient.shape());
-        bail!("{NAME}: gradient {gradient:?} or moments do not fit parameter {parameter:?}");
-    }
-    let scale = scale.to_scalar::<f32>()?;
-    let update = Update { moments: Mutex::new(moments), settings, scale };
-    parameter.as_tensor().inplace_op2(&gradient.contiguous()?, &update)
-}
-
-struct Update<'a> {
-    moments: Mutex<&'a mut Moments>,
-    settings: &'a AdamW,
-    scale: f32,
-}
-
-impl InplaceOp2 for Update<'_> {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn cpu_fwd(
-        &self,
-        parameter: &mut CpuStorage,
-        pl: &Layout,
-        gradient: &CpuStorage,
-        gl: &Layout,
-    ) -> Result<()> {
-        let gradient = values::<f32>(NAME, gradient, gl)?;
-        let (Some((start, end)), CpuStorage::F32(parameter)) = (pl.contiguous_offsets(), parameter)
-        else {
-            bail!("{NAME}: a parameter is contiguous and `f32`");
-        };
-        let parameter = &mut parameter[start..end];
-        let mut moments = self.moments.lock().unwrap_or_else(PoisonError::into_inner);
-        let Moments { first, second } = &mut **moments;
-        let AdamW { learning_rate, beta1, beta2, weight_decay, step, .. } = *self.settings;
-        // The corrections of both moments move into the rate and into epsilon's place:
-        // rate · (m / c1) / (√(v / c2) + ε), with c = 1 - betaᵗ.
-        let step = i32::try_from(step).unwrap_or(i32::MAX);
-        let correct1 = (1.0 / (1.0 - beta1.powi(step))) as f32;
-        let correct2 = (1.0 / (1.0 - beta2.powi(step))) as f32;
-        let (rate, keep) = (learning_rate as f32, (1.0 - learning_rate * weight_decay) as f32);
-        let (beta1, beta2) = (beta1 as f32, beta2 as f32);
-        let (epsilon, scale) = (self.settings.epsilon as f32, self.scale);
+    let Moments { first, second } = moments;
+    update("adamw", parameter, gradient, scale, first.len(), |parameter, gradient, scale| {
+        let step = Step::new(settings, scale);
         vectorized(
             #[inline(always)]
             || {
                 let state = first.iter_mut().zip(second.iter_mut());
                 for ((p, &g), (m, v)) in parameter.iter_mut().zip(gradient).zip(state) {
-                    let g = g * scale;
-                    *m = beta1 * *m + (1.0 - beta1) * g;
-                    *v = beta2 * *v + (1.0 - beta2) * g * g;
-                    *p = *p * keep - rate * (*m * correct1) / ((*v * correct2).sqrt() + epsilon);
+                    step.remember(g, m, v);
+                    *p = *p * step.keep - step.change(*m, *v);
                 }
             },
         );
-        Ok(())
+    })
+}
+
+/// [`adamw`] that holds back where update, gradient and parameter disagree.
+///
+/// # Errors
+///
+/// When gradient, moments and parameter differ in size, or a tensor is not `f32` on the CPU.
+pub fn cautious_adamw(
+    parameter: &Var,
+    gradient: &Tensor,
+    scale: &Tensor,
+    moments: &mut Moments,
+    settings: &AdamW,
+    caution: Caution,
+) -> Result<()> {
+    let Moments { first, second } = moments;
+    let name = "cautious_adamw";
+    update(name, parameter, gradient, scale, first.len(), |parameter, gradient, scale| {
+        let step = Step::new(settings, scale);
+        vectorized(
+            #[inline(always)]
+            || {
+                let state = first.iter_mut().zip(second.iter_mut());
+                for (&g, (m, v)) in gradient.iter().zip(state) {
+                    step.remember(g, m, v);
+                }
+                let kept =
+                    sum2(first, gradient, |m, g| if agree(m, g * scale) { 1.0 } else { 0.0 });
+                // Factors on the change, and what stays of a weight, with agreement and without.
+                let share = gradient.len() as f32 / (kept + 1.0);
+                let factors = if caution.update { (share, 0.0) } else { (1.0, 1.0) };
+                let stays = (step.keep, if caution.decay { 1.0 } else { step.keep });
+                let state = first.iter().zip(second.iter());
+                for ((p, &g), (&m, &v)) in parameter.iter_mut().zip(gradient).zip(state) {
+                    let factor = if agree(m, g * scale) { factors.0 } else { factors.1 };
+                    let change = step.change(m, v) * factor;
+                    *p = *p * if agree(change, *p) { stays.0 } else { stays.1 } - change;
+                }
+            },
+        );
+    })
+}
+
+/// Whether both are positive or both negative.
+#[inline(always)]
+fn agree(a: f32, b: f32) -> bool {
+    ((a > 0.0) & (b > 0.0)) | ((a < 0.0) & (b < 0.0))
+}
+
+/// The numbers of one step, the same for every component.
+#[derive(Clone, Copy)]
+struct Step {
+    rate: f32,
+    keep: f32,
+    beta1: f32,
+    beta2: f32,
+    correct1: f32,
+    correct2: f32,
+    epsilon: f32,
+    scale: f32,
+}
+
+impl Step {
+    fn new(settings: &AdamW, scale: f32) -> Self {
+        let AdamW { learning_rate, beta1, beta2, epsilon, weight_decay, step } = *settings;
+        // The corrections of both moments move into the rate and into epsilon's place:
+        // rate · (m / c1) / (√(v / c2) + ε), with c = 1 - betaᵗ.
+        let step = i32::try_from(step).unwrap_or(i32::MAX);
+        Self {
+            rate: learning_rate as f32,
+            keep: (1.0 - learning_rate * weight_decay) as f32,
+            beta1: beta1 as f32,
+            beta2: beta2 as f32,
+            correct1: (1.0 / (1.0 - beta1.powi(step))) as f32,
+            correct2: (1.0 / (1.0 - beta2.powi(step))) as f32,
+            epsilon: epsilon as f32,
+            scale,
+        }
+    }
+
+    /// Takes a gradient into the moments.
+    #[inline(always)]
+    fn remember(self, g: f32, m: &mut f32, v: &mut f32) {
+        let g = g * self.scale;
+        *m = self.beta1 * *m + (1.0 - self.beta1) * g;
+        *v = self.beta2 * *v + (1.0 - self.beta2) * g * g;
+    }
+
+    /// What is taken from the parameter, but for its decay.
+    #[inline(always)]
+    fn change(self, m: f32, v: f32) -> f32 {
+        self.rate * (m * self.correct1) / ((v * self.correct2).sqrt() + self.epsilon)
     }
 }

@@ -1,14 +1,15 @@
 //! Causal self-attention on packed queries, keys and values.
 
+use std::ops::Range;
+
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
+use crate::heads::head_width;
 use crate::product::{Old, View, product};
 use crate::storage::{Kept, read, tensor, values, zeros};
 use crate::vector::{exp, max, sum, sum2, vectorized};
 
-const NAME: &str = "causal_attention";
-
-/// Query positions handled together; what lies right of a block's last position is skipped.
+/// Query positions handled together; keys that none of them sees are skipped.
 const BLOCK: usize = 32;
 
 /// Softmax attention in which each position sees itself and earlier ones.
@@ -25,15 +26,32 @@ const BLOCK: usize = 32;
 ///
 /// When `3C` is no multiple of `3 heads`, or the tensor is not `f32` on the CPU.
 pub fn causal_attention(qkv: &Tensor, heads: usize) -> Result<Tensor> {
-    let (_, _, width) = qkv.dims3()?;
-    if heads == 0 || !width.is_multiple_of(3 * heads) {
-        bail!("{NAME}: {width} channels do not split into queries, keys, values of {heads} heads");
+    attention("causal_attention", qkv, heads, usize::MAX)
+}
+
+/// [`causal_attention`] in which each position sees itself and the `window - 1` before it.
+///
+/// # Errors
+///
+/// When `window` is zero, `3C` is no multiple of `3 heads`, or the tensor is not `f32` on the CPU.
+pub fn windowed_attention(qkv: &Tensor, heads: usize, window: usize) -> Result<Tensor> {
+    const NAME: &str = "windowed_attention";
+    if window == 0 {
+        bail!("{NAME}: in a window of 0 a position does not even see itself");
     }
-    qkv.contiguous()?.apply_op1(Attention { heads, probabilities: Kept::new() })
+    attention(NAME, qkv, heads, window)
+}
+
+fn attention(name: &'static str, qkv: &Tensor, heads: usize, window: usize) -> Result<Tensor> {
+    head_width(name, qkv, heads)?;
+    let operation = Attention { name, heads, window, probabilities: Kept::new() };
+    qkv.contiguous()?.apply_op1(operation)
 }
 
 struct Attention {
+    name: &'static str,
     heads: usize,
+    window: usize,
     probabilities: Kept<Vec<f32>>,
 }
 
@@ -45,16 +63,17 @@ struct Sizes {
     heads: usize,
     width: usize,
     head_width: usize,
+    window: usize,
     scale: f32,
 }
 
 impl Sizes {
-    fn new(shape: &Shape, heads: usize) -> Result<Self> {
+    fn new(shape: &Shape, heads: usize, window: usize) -> Result<Self> {
         let (batch, length, packed) = shape.dims3()?;
         let width = packed / 3;
         let head_width = width / heads;
         let scale = 1.0 / (head_width as f32).sqrt();
-        Ok(Self { batch, length, heads, width, head_width, scale })
+        Ok(Self { batch, length, heads, width, head_width, window, scale })
     }
 
     /// Where each (sequence, head) begins in `qkv` and in the result.
@@ -67,12 +86,18 @@ impl Sizes {
         })
     }
 
-    /// Blocks of query positions: first position, number of positions, number of visible keys.
-    fn blocks(self) -> impl Iterator<Item = (usize, usize, usize)> {
+    /// Blocks of query positions: first position, number of positions, and the keys that any of
+    /// them sees.
+    fn blocks(self) -> impl Iterator<Item = (usize, usize, Range<usize>)> {
         (0..self.length).step_by(BLOCK).map(move |first| {
             let count = BLOCK.min(self.length - first);
-            (first, count, first + count)
+            (first, count, self.seen(first).start..first + count)
         })
+    }
+
+    /// The keys that a position sees.
+    fn seen(self, position: usize) -> Range<usize> {
+        (position + 1).saturating_sub(self.window)..position + 1
     }
 
     /// A head's queries, keys or values (`third` 0, 1, 2) from position `first` on.
@@ -83,13 +108,16 @@ impl Sizes {
     }
 }
 
-/// Turns scores into probabilities; row `i` of the block sees `first + i + 1` keys.
-fn softmax_rows(block: &mut [f32], length: usize, first: usize, visible: usize) {
+/// Turns scores into probabilities; rows of the block begin at position `first`, and hold scores for
+/// `keys` at the keys' own places.
+fn softmax_rows(block: &mut [f32], sizes: Sizes, first: usize, keys: &Range<usize>) {
     vectorized(
         #[inline(always)]
         || {
-            for (row_idx, row) in block.chunks_exact_mut(length).enumerate() {
-                let (live, masked) = row[..visible].split_at_mut(first + row_idx + 1);
+            for (row_idx, row) in block.chunks_exact_mut(sizes.length).enumerate() {
+                let seen = sizes.seen(first + row_idx);
+                let (visible, future) = row[keys.clone()].split_at_mut(seen.end - keys.start);
+                let (past, live) = visible.split_at_mut(seen.start - keys.start);
                 let top = max(live);
                 for value in live.iter_mut() {
                     *value = exp(*value - top);
@@ -98,7 +126,8 @@ fn softmax_rows(block: &mut [f32], length: usize, first: usize, visible: usize) 
                 for value in live.iter_mut() {
                     *value *= share;
                 }
-                masked.fill(0.0);
+                past.fill(0.0);
+                future.fill(0.0);
             }
         },
     );
@@ -106,26 +135,26 @@ fn softmax_rows(block: &mut [f32], length: usize, first: usize, visible: usize) 
 
 impl CustomOp1 for Attention {
     fn name(&self) -> &'static str {
-        NAME
+        self.name
     }
 
     fn cpu_fwd(&self, qkv: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let qkv = values::<f32>(NAME, qkv, layout)?;
-        let sizes = Sizes::new(layout.shape(), self.heads)?;
+        let qkv = values::<f32>(self.name, qkv, layout)?;
+        let sizes = Sizes::new(layout.shape(), self.heads, self.window)?;
         let Sizes { batch, length, heads, width, scale, .. } = sizes;
         let mut y = zeros(batch * length * width);
         let mut probabilities = zeros(batch * heads * length * length);
         let pairs = probabilities.chunks_exact_mut((length * length).max(1));
         for (p, (packed, plain)) in pairs.zip(sizes.offsets()) {
             let (qkv, y) = (&qkv[packed..], &mut y[plain..]);
-            for (first, count, visible) in sizes.blocks() {
+            for (first, count, seen) in sizes.blocks() {
                 let block = &mut p[first * length..(first + count) * length];
                 let queries = sizes.part(qkv, 0, (first, count));
-                let keys = sizes.part(qkv, 1, (0, visible)).transposed();
-                product(block, length, Old::Replace, queries, keys, scale);
-                softmax_rows(block, length, first, visible);
-                let block = View::strided(block, count, visible, length);
-                let values = sizes.part(qkv, 2, (0, visible));
+                let keys = sizes.part(qkv, 1, (seen.start, seen.len())).transposed();
+                product(&mut block[seen.start..], length, Old::Replace, queries, keys, scale);
+                softmax_rows(block, sizes, first, &seen);
+                let block = View::strided(&block[seen.start..], count, seen.len(), length);
+                let values = sizes.part(qkv, 2, (seen.start, seen.len()));
                 product(&mut y[first * width..], width, Old::Replace, block, values, 1.0);
             }
         }
@@ -134,43 +163,45 @@ impl CustomOp1 for Attention {
     }
 
     fn bwd(&self, qkv: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        let probabilities = self.probabilities.take(NAME)?;
-        let sizes = Sizes::new(qkv.shape(), self.heads)?;
+        let probabilities = self.probabilities.take(self.name)?;
+        let sizes = Sizes::new(qkv.shape(), self.heads, self.window)?;
         let Sizes { length, width, head_width, scale, .. } = sizes;
         let dy = dy.contiguous()?;
-        let (dy, y) = (read(NAME, &dy)?, read(NAME, y)?);
-        let qkv_values = read(NAME, qkv)?;
+        let (dy, y) = (read(self.name, &dy)?, read(self.name, y)?);
+        let qkv_values = read(self.name, qkv)?;
         let mut dqkv = zeros(qkv_values.len());
         let mut ds = zeros(BLOCK * length);
         let pairs = probabilities.chunks_exact((length * length).max(1));
         for (p, (packed, plain)) in pairs.zip(sizes.offsets()) {
             let (qkv, dqkv) = (&qkv_values[packed..], &mut dqkv[packed..]);
             let (y, dy) = (&y[plain..], &dy[plain..]);
-            for (first, count, visible) in sizes.blocks() {
-                let p_block = &p[first * length..(first + count) * length];
+            for (first, count, seen) in sizes.blocks() {
+                let keys = (seen.start, seen.len());
+                let p_block = &p[first * length + seen.start..(first + count) * length];
                 let dy_block = View::strided(&dy[first * width..], count, head_width, width);
-                let values = sizes.part(qkv, 2, (0, visible)).transposed();
+                let values = sizes.part(qkv, 2, keys).transposed();
                 product(&mut ds, length, Old::Replace, dy_block, values, 1.0);
                 vectorized(
                     #[inline(always)]
                     || {
-                        let rows = ds.chunks_exact_mut(length).zip(p_block.chunks_exact(length));
+                        let rows = ds.chunks_exact_mut(length).zip(p_block.chunks(length));
                         for (row_idx, (ds, p)) in rows.enumerate() {
                             let at = (first + row_idx) * width;
                             let (dy, y) = (&dy[at..at + head_width], &y[at..at + head_width]);
                             let dot = sum2(dy, y, |a, b| a * b);
-                            for (ds, &p) in ds[..visible].iter_mut().zip(p) {
+                            for (ds, &p) in ds[..seen.len()].iter_mut().zip(p) {
                                 *ds = p * (*ds - dot) * scale;
                             }
                         }
                     },
                 );
-                let ds_block = View::strided(&ds, count, visible, length);
-                let p_block = View::strided(p_block, count, visible, length);
+                let ds_block = View::strided(&ds, count, seen.len(), length);
+                let p_block = View::strided(p_block, count, seen.len(), length);
                 let (queries, keys) =
-                    (sizes.part(qkv, 0, (first, count)), sizes.part(qkv, 1, (0, visible)));
+                    (sizes.part(qkv, 0, (first, count)), sizes.part(qkv, 1, keys));
                 let stride = 3 * width;
-                let (dq, dk, dv) = (first * stride, width, 2 * width);
+                let past = seen.start * stride;
+                let (dq, dk, dv) = (first * stride, past + width, past + 2 * width);
                 product(&mut dqkv[dq..], stride, Old::Replace, ds_block, keys, 1.0);
                 product(&mut dqkv[dk..], stride, Old::Add, ds_block.transposed(), queries, 1.0);
                 product(&mut dqkv[dv..], stride, Old::Add, p_block.transposed(), dy_block, 1.0);

@@ -68,6 +68,21 @@ pub(crate) fn sum2(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
     rest.fold(partial.iter().sum(), |total, (&x, &y)| total + f(x, y))
 }
 
+/// [`sum2`] for slices of a few lanes: eight partial sums, added pair by pair.
+#[inline(always)]
+pub(crate) fn short_sum2(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let ((xs, x_rest), (ys, y_rest)) = (x.as_chunks::<8>(), y.as_chunks::<8>());
+    let mut partial = [0f32; 8];
+    for (x, y) in xs.iter().zip(ys) {
+        for lane in 0..8 {
+            partial[lane] += f(x[lane], y[lane]);
+        }
+    }
+    let [a, b, c, d, e, f1, g, h] = partial;
+    let total = ((a + e) + (c + g)) + ((b + f1) + (d + h));
+    x_rest.iter().zip(y_rest).fold(total, |total, (&x, &y)| total + f(x, y))
+}
+
 /// Largest value of a slice; a NaN may or may not be seen.
 #[inline(always)]
 pub(crate) fn max(x: &[f32]) -> f32 {
@@ -117,6 +132,7 @@ mod tests {
             assert!((f64::from(sum(&x, |v| v * v)) - plain).abs() < 1e-5);
             let plain: f64 = x.iter().zip(&y).map(|(&a, &b)| f64::from(a * b)).sum();
             assert!((f64::from(sum2(&x, &y, |a, b| a * b)) - plain).abs() < 1e-5);
+            assert!((f64::from(short_sum2(&x, &y, |a, b| a * b)) - plain).abs() < 1e-5);
             assert_eq!(max(&x), x.iter().copied().fold(f32::NEG_INFINITY, f32::max));
         }
     }

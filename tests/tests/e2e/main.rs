@@ -9,6 +9,7 @@ mod full_disk;
 mod interrupts;
 mod plugins;
 mod reading;
+mod recipes;
 mod resume;
 mod run_files;
 mod runs;

@@ -107,6 +107,18 @@ fn fused_operations() {
     check("linear_no_bias", &[&[2, 3, 2], &[4, 2]], |v| linear_no_bias(&v[0], &v[1]));
     check("layer_norm", &[&[2, 4], &[4], &[4]], |v| layer_norm(&v[0], &v[1], &v[2], 0.1));
     check("causal_attention", &[&[1, 3, 12]], |v| causal_attention(&v[0], 2));
+    check("embedding, hashed", &[&[5, 2]], |v| embedding(&v[0], &tokens.hashed(2, 5)?));
+    check("embedding, slice", &[&[4, 2]], |v| embedding(&v[0], &tokens.slice(1, 2)?));
+    check("relu_squared", &[&[2, 3]], |v| relu_squared(&v[0]));
+    check("relu_squared, both signs", &[&[2, 3]], |v| relu_squared(&(&*v[0] - 1.0)?));
+    check("swiglu", &[&[2, 3, 6]], |v| swiglu(&v[0]));
+    check("softcap", &[&[2, 3]], |v| softcap(&v[0], 1.3));
+    check("rms_norm", &[&[2, 4], &[4]], |v| rms_norm(&v[0], &v[1], 0.1));
+    check("rms_norm_plain", &[&[2, 4]], |v| rms_norm_plain(&v[0], 0.1));
+    check("rotary", &[&[2, 3, 12]], |v| rotary(&v[0], 2, 100.0));
+    check("qk_norm", &[&[2, 3, 12]], |v| qk_norm(&v[0], 2, 1.3));
+    check("windowed_attention", &[&[1, 4, 12]], |v| windowed_attention(&v[0], 2, 2));
+    check("cross_entropy, slice", &[&[2, 2, 4]], |v| cross_entropy(&v[0], &tokens.slice(1, 2)?));
     check("cross_entropy", &[&[2, 3, 4]], |v| cross_entropy(&v[0], &tokens));
     check("head_loss", &[&[2, 3, 2], &[4, 2]], |v| head_loss(&v[0], &v[1], &tokens));
     check("sum_of_squares", &[&[2, 3]], |v| sum_of_squares(&v[0]));
@@ -117,4 +129,18 @@ fn a_detached_tensor_passes_no_gradient() {
     let var = some(&[2], 1);
     let gradients = var.detach().sum_all().unwrap().backward().unwrap();
     assert!(gradients.get(&var).is_none());
+}
+
+#[test]
+fn every_exported_operation_is_checked() {
+    let functions = include_str!("operations.rs").lines().filter_map(|line| {
+        let (name, _) = line.strip_prefix("pub fn ")?.split_once('(')?;
+        Some(name)
+    });
+    let names: Vec<&str> = functions.collect();
+    assert!(names.contains(&"linear") && names.contains(&"swiglu"), "{names:?}");
+    for name in names {
+        let call = format!("check(\"{name}\",");
+        assert!(include_str!("gradients.rs").contains(&call), "`{name}` is not checked");
+    }
 }

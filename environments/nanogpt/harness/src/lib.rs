@@ -63,6 +63,7 @@ mod evaluation;
 #[cfg(test)]
 mod gradients;
 mod operations;
+mod optimizers;
 mod params;
 mod process;
 mod rng;
@@ -75,8 +76,12 @@ mod training;
 pub use candle_core::Shape;
 pub use error::{Error, Result};
 pub use operations::{
-    AdamW, Moments, adamw, causal_attention, cross_entropy, embedding, gelu, head_loss, layer_norm,
-    linear, linear_no_bias, sum_of_squares,
+    causal_attention, cross_entropy, embedding, gelu, head_loss, layer_norm, linear,
+    linear_no_bias, qk_norm, relu_squared, rms_norm, rms_norm_plain, rotary, softcap,
+    sum_of_squares, swiglu, windowed_attention,
+};
+pub use optimizers::{
+    AdamW, Caution, Lion, Moments, Momentum, Muon, Polynomial, adamw, cautious_adamw, lion, muon,
 };
 pub use params::{Parameter, Params};
 pub use rng::Rng;
@@ -90,10 +95,11 @@ pub use training::{Batch, Point, Training};
 pub mod prelude {
     pub use std::process::ExitCode;
 
+    pub use crate::operations::*;
+    pub use crate::optimizers::*;
     pub use crate::{
-        AdamW, Batch, Error, Gradients, Model, Moments, Parameter, Params, Result, Rng, Task,
-        Tensor, Tokens, Training, Var, adamw, bail, causal_attention, cross_entropy, embedding,
-        ensure, gelu, head_loss, layer_norm, linear, linear_no_bias, sum_of_squares,
+        Batch, Error, Gradients, Model, Parameter, Params, Result, Rng, Task, Tensor, Tokens,
+        Training, Var, bail, ensure,
     };
 }
 

@@ -1,9 +1,8 @@
 //! The fused operations of `forerunner-train-ops` on a program's tensors and tokens.
 
 use forerunner_train_ops as ops;
-pub use ops::AdamW;
 
-use crate::{Error, Result, Tensor, Tokens, Var};
+use crate::{Error, Result, Tensor, Tokens};
 
 /// `x wᵀ + b`: `x` is `[…, in]`, `weight` is `[out, in]`, `bias` is `[out]`.
 ///
@@ -41,6 +40,52 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
     Ok(Tensor(ops::gelu(&x.0)?))
 }
 
+/// Division by the root mean square over the last dimension, then a gain: `x` is `[…, C]`, `gain` is
+/// `[C]` (Zhang and Sennrich 2019).
+///
+/// # Errors
+///
+/// When the shapes do not fit.
+pub fn rms_norm(x: &Tensor, gain: &Tensor, epsilon: f32) -> Result<Tensor> {
+    Ok(Tensor(ops::rms_norm(&x.0, &gain.0, epsilon)?))
+}
+
+/// [`rms_norm`] without a gain.
+///
+/// # Errors
+///
+/// When the last dimension is empty.
+pub fn rms_norm_plain(x: &Tensor, epsilon: f32) -> Result<Tensor> {
+    Ok(Tensor(ops::rms_norm_plain(&x.0, epsilon)?))
+}
+
+/// `max(x, 0)²`, value by value (So et al. 2021).
+///
+/// # Errors
+///
+/// When the tensor cannot be allocated.
+pub fn relu_squared(x: &Tensor) -> Result<Tensor> {
+    Ok(Tensor(ops::relu_squared(&x.0)?))
+}
+
+/// `silu(a) · b` of the halves `a` and `b` of the last dimension: `[…, 2H] -> […, H]` (Shazeer 2020).
+///
+/// # Errors
+///
+/// When the last dimension has no halves.
+pub fn swiglu(x: &Tensor) -> Result<Tensor> {
+    Ok(Tensor(ops::swiglu(&x.0)?))
+}
+
+/// `cap · tanh(x / cap)`, value by value, which never goes beyond `cap`.
+///
+/// # Errors
+///
+/// When `cap` is not a positive number.
+pub fn softcap(x: &Tensor, cap: f64) -> Result<Tensor> {
+    Ok(Tensor(ops::softcap(&x.0, cap)?))
+}
+
 /// Softmax attention in which each position sees itself and earlier ones: `qkv` is `[B, T, 3C]`,
 /// queries, keys and values side by side; the result is `[B, T, C]`.
 ///
@@ -49,6 +94,36 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
 /// When the channels do not split evenly.
 pub fn causal_attention(qkv: &Tensor, heads: usize) -> Result<Tensor> {
     Ok(Tensor(ops::causal_attention(&qkv.0, heads)?))
+}
+
+/// [`causal_attention`] in which each position sees itself and the `window - 1` before it.
+///
+/// # Errors
+///
+/// When the channels do not split evenly, or `window` is zero.
+pub fn windowed_attention(qkv: &Tensor, heads: usize, window: usize) -> Result<Tensor> {
+    Ok(Tensor(ops::windowed_attention(&qkv.0, heads, window)?))
+}
+
+/// Rotary position codes: turns the queries and keys of `qkv`, `[B, T, 3C]`, by angles that grow
+/// with the position; values stay (Su et al. 2021). Of the `D` channels of a head, `i` and `i + D/2`
+/// form a pair, which turns by `base^(-2i/D)` from one position to the next.
+///
+/// # Errors
+///
+/// When the channels do not split into heads of even width, or `base` is not a positive number.
+pub fn rotary(qkv: &Tensor, heads: usize, base: f64) -> Result<Tensor> {
+    Ok(Tensor(ops::rotary(&qkv.0, heads, base)?))
+}
+
+/// Divides every head's query and key in `qkv`, `[B, T, 3C]`, by its root mean square, and
+/// multiplies queries by `scale`; values stay (Henry et al. 2020).
+///
+/// # Errors
+///
+/// When the channels do not split evenly.
+pub fn qk_norm(qkv: &Tensor, heads: usize, scale: f64) -> Result<Tensor> {
+    Ok(Tensor(ops::qk_norm(&qkv.0, heads, scale)?))
 }
 
 /// The rows of `table`, `[V, C]`, that the tokens name: `[B, T, C]`.
@@ -89,31 +164,6 @@ pub fn head_loss(hidden: &Tensor, weight: &Tensor, targets: &Tokens) -> Result<T
 /// When the tensor cannot be allocated.
 pub fn sum_of_squares(x: &Tensor) -> Result<Tensor> {
     Ok(Tensor(ops::sum_of_squares(&x.0)?))
-}
-
-/// Running means of a parameter's gradient and of its square, for [`adamw`].
-pub struct Moments(ops::Moments);
-
-impl Moments {
-    /// Zero moments for a parameter.
-    pub fn zeros_like(parameter: &Tensor) -> Self {
-        Self(ops::Moments::zeros_like(&parameter.0))
-    }
-}
-
-/// One AdamW step on `parameter`, in place; `scale` is a scalar factor on the gradient.
-///
-/// # Errors
-///
-/// When the shapes do not fit.
-pub fn adamw(
-    parameter: &Var,
-    gradient: &Tensor,
-    scale: &Tensor,
-    moments: &mut Moments,
-    settings: &AdamW,
-) -> Result<()> {
-    Ok(ops::adamw(&parameter.inner, &gradient.0, &scale.0, &mut moments.0, settings)?)
 }
 
 /// Whether an error comes must not depend on the tokens themselves, or it would tell about them.

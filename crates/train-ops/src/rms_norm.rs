@@ -1,0 +1,164 @@
+//! Normalisation by the root mean square, with and without a gain.
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Result, Shape, Tensor, bail};
+
+use crate::storage::{Kept, read, tensor, values, zeros};
+use crate::vector::{sum, sum2, vectorized};
+
+const NAME: &str = "rms_norm";
+
+/// Divides by the root mean square over the last dimension and applies a gain for each channel
+/// (Zhang and Sennrich, arXiv 1910.07467); `epsilon` is added to the mean square.
+///
+/// # Shapes
+///
+/// `x` is `[…, C]`, `gain` is `[C]`; the result has the shape of `x`.
+///
+/// # Errors
+///
+/// When shapes do not fit or a tensor is not `f32` on the CPU.
+pub fn rms_norm(x: &Tensor, gain: &Tensor, epsilon: f32) -> Result<Tensor> {
+    let channels = channels(x)?;
+    if gain.dims() != [channels] {
+        bail!("{NAME}: gain {:?} does not fit x {:?}", gain.shape(), x.shape());
+    }
+    x.contiguous()?.apply_op2(&gain.contiguous()?, RmsNorm { epsilon, scales: Kept::new() })
+}
+
+/// [`rms_norm`] without a gain.
+///
+/// # Errors
+///
+/// When the last dimension is empty or the tensor is not `f32` on the CPU.
+pub fn rms_norm_plain(x: &Tensor, epsilon: f32) -> Result<Tensor> {
+    channels(x)?;
+    x.contiguous()?.apply_op1(RmsNorm { epsilon, scales: Kept::new() })
+}
+
+fn channels(x: &Tensor) -> Result<usize> {
+    let channels = x.dim(D::Minus1)?;
+    if channels == 0 {
+        bail!("{NAME}: the last dimension of x {:?} is empty", x.shape());
+    }
+    Ok(channels)
+}
+
+struct RmsNorm {
+    epsilon: f32,
+    /// The reciprocal root mean square of each row.
+    scales: Kept<Vec<f32>>,
+}
+
+impl RmsNorm {
+    fn forward(&self, x: &[f32], channels: usize, gain: Option<&[f32]>) -> Vec<f32> {
+        let mut y = zeros(x.len());
+        let mut scales = Vec::with_capacity(x.len() / channels);
+        vectorized(
+            #[inline(always)]
+            || {
+                for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
+                    let mean_square = sum(x, |v| v * v) / channels as f32;
+                    let scale = 1.0 / (mean_square + self.epsilon).sqrt();
+                    match gain {
+                        Some(gain) => {
+                            for ((y, &x), &gain) in y.iter_mut().zip(x).zip(gain) {
+                                *y = x * scale * gain;
+                            }
+                        }
+                        None => y.iter_mut().zip(x).for_each(|(y, &x)| *y = x * scale),
+                    }
+                    scales.push(scale);
+                }
+            },
+        );
+        self.scales.put(scales);
+        y
+    }
+
+    /// Gradients of `x` and, where there is one, of the gain.
+    fn backward(
+        &self,
+        x: &Tensor,
+        gain: Option<&[f32]>,
+        dy: &Tensor,
+    ) -> Result<(Tensor, Vec<f32>)> {
+        let scales = self.scales.take(NAME)?;
+        let channels = x.dim(D::Minus1)?;
+        let dy = dy.contiguous()?;
+        let (x_values, dy) = (read(NAME, x)?, read(NAME, &dy)?);
+        let (x_values, dy) = (&*x_values, &*dy);
+        let mut dx = zeros(x_values.len());
+        let mut dgain = zeros(gain.map_or(0, <[f32]>::len));
+        vectorized(
+            #[inline(always)]
+            || {
+                let inputs = x_values.chunks_exact(channels).zip(dy.chunks_exact(channels));
+                let outputs = dx.chunks_exact_mut(channels);
+                for (((x, dy), dx), scale) in inputs.zip(outputs).zip(scales) {
+                    if let Some(gain) = gain {
+                        for ((dgain, &x), &dy) in dgain.iter_mut().zip(x).zip(dy) {
+                            *dgain += dy * x * scale;
+                        }
+                        for ((dx, &dy), &gain) in dx.iter_mut().zip(dy).zip(gain) {
+                            *dx = dy * gain;
+                        }
+                    } else {
+                        dx.copy_from_slice(dy);
+                    }
+                    // Remove from dx what stretching the row would undo.
+                    let tilt = sum2(dx, x, |d, x| d * x) * scale * scale / channels as f32;
+                    for (dx, &x) in dx.iter_mut().zip(x) {
+                        *dx = (*dx - x * tilt) * scale;
+                    }
+                }
+            },
+        );
+        Ok((tensor(dx, x.shape())?, dgain))
+    }
+}
+
+impl CustomOp1 for RmsNorm {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout) -> Result<(CpuStorage, Shape)> {
+        let channels = xl.dims().last().copied().unwrap_or(1);
+        let y = self.forward(values::<f32>(NAME, x, xl)?, channels, None);
+        Ok((CpuStorage::F32(y), xl.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        Ok(Some(self.backward(x, None, dy)?.0))
+    }
+}
+
+impl CustomOp2 for RmsNorm {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        xl: &Layout,
+        gain: &CpuStorage,
+        gl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let gain = values::<f32>(NAME, gain, gl)?;
+        let y = self.forward(values::<f32>(NAME, x, xl)?, gain.len(), Some(gain));
+        Ok((CpuStorage::F32(y), xl.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        gain: &Tensor,
+        _y: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let gain_values = read(NAME, gain)?;
+        let (dx, dgain) = self.backward(x, Some(&gain_values), dy)?;
+        Ok((Some(dx), Some(tensor(dgain, gain.shape())?)))
+    }
+}
