@@ -1,19 +1,17 @@
 //! `cargo xtask effects`: what each recipe gains by itself on a track of the NanoGPT speedrun, and
-//! what the good ones gain together, as a page of documentation.
+//! what the good ones gain together, as a page of documentation; or what other settings of the
+//! reference's constants gain, which shows how well it is tuned.
 
-mod measure;
 mod page;
 
-use crate::workspace;
+use crate::speedrun::{Bench, Candidate, Options, Run};
 use anyhow::{Context as _, Error, Result, anyhow, ensure};
 use clap::Args;
 use forerunner_core::Program;
 use forerunner_recipes::Library;
 use forerunner_stats::{Estimate, ExchangeRate};
-use measure::{Bench, Candidate, Run};
-use std::path::PathBuf;
 
-/// Measure what known techniques gain on a track of the speedrun.
+/// Measure what known techniques, or other settings, gain on a track of the speedrun.
 ///
 /// Every program is measured by `forerunner evaluate` with the seeds of the reference, one program
 /// at a time on each core that this process may use. What was measured is kept, so an interrupted
@@ -23,26 +21,20 @@ use std::path::PathBuf;
 Examples:
   cargo xtask install --prefix target/forerunner
   cargo xtask effects > docs/effects-cpu-track.md
-  cargo xtask effects --only rotary,muon --seeds 2")]
+  cargo xtask effects --only rotary,muon --seeds 2
+  cargo xtask effects --set LEARNING_RATE=4e-3 --set LEARNING_RATE=6e-3 --set BATCH=4,STEPS=4400")]
 pub(crate) struct Effects {
     /// Seeds per program, shared by all.
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u64).range(2..))]
     seeds: u64,
-    /// The first seed.
-    #[arg(long, default_value_t = 101, value_name = "SEED")]
-    first_seed: u64,
-    /// The track.
-    #[arg(long, default_value = "cpu", value_name = "TRACK")]
-    track: String,
+    #[command(flatten)]
+    options: Options,
     /// Measure these recipes only.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     only: Vec<String>,
-    /// An installation to measure with [default: target/forerunner].
-    #[arg(long, value_name = "DIR")]
-    prefix: Option<PathBuf>,
-    /// Where measurements are kept.
-    #[arg(long, default_value = "target/effects.ndjson", value_name = "FILE")]
-    results: PathBuf,
+    /// Measure the reference with this setting instead of recipes; may be given several times.
+    #[arg(long, conflicts_with = "only", value_name = "NAME=VALUE,...")]
+    set: Vec<String>,
 }
 
 /// Multiples of the reference's steps that the exchange rate is fitted to.
@@ -76,6 +68,7 @@ struct Study {
     library: Library,
     reference: Program,
     bench: Bench,
+    seeds: Vec<u64>,
     exchange: ExchangeRate,
     /// The reference, a run for each seed.
     base: Vec<Run>,
@@ -89,29 +82,48 @@ impl Effects {
             let known = library.recipes.iter().any(|recipe| recipe.name == *name);
             ensure!(known, "no recipe `{name}`");
         }
-        let prefix = self.prefix.clone().unwrap_or_else(workspace::prefix);
-        let study = Study::begin(library, Bench::new(&prefix, self)?)?;
+        let seeds = (self.options.first_seed..).take(self.seeds as usize).collect();
+        let study = Study::begin(library, Bench::new(&self.options)?, seeds)?;
+        if !self.set.is_empty() {
+            return page::print(self, &study, &study.settings(&self.set)?, None);
+        }
         let singles = study.singles(&self.only)?;
         let together = study.together(&singles)?;
         page::print(self, &study, &singles, together.as_ref())
     }
 }
 
+impl Effects {
+    /// The command line that measures the same again.
+    fn command(&self) -> String {
+        let Options { track, first_seed, .. } = &self.options;
+        let mut command = format!("cargo xtask effects --track {track}");
+        command += &format!(" --seeds {} --first-seed {first_seed}", self.seeds);
+        for setting in &self.set {
+            command += &format!(" --set {setting}");
+        }
+        if !self.only.is_empty() {
+            command += &format!(" --only {}", self.only.join(","));
+        }
+        command
+    }
+}
+
 impl Study {
     /// Measures the reference at several lengths.
-    fn begin(library: Library, bench: Bench) -> Result<Self> {
+    fn begin(library: Library, bench: Bench, seeds: Vec<u64>) -> Result<Self> {
         let reference = bench.reference()?;
         let of_length = |factor: f64| Candidate {
             name: format!("reference, {factor} times the steps"),
             program: library.rescaled(&reference, factor).unwrap_or_else(|| reference.clone()),
         };
-        let measured = bench.measure(&LENGTHS.map(of_length))?;
+        let measured = bench.measure(&LENGTHS.map(of_length), &seeds)?;
         let runs: Vec<&Run> = measured.iter().flatten().flatten().collect();
-        ensure!(runs.len() == LENGTHS.len() * bench.n_seeds(), "the reference failed");
+        ensure!(runs.len() == LENGTHS.len() * seeds.len(), "the reference failed");
         let points: Vec<_> = runs.iter().map(|run| (run.seconds, run.loss)).collect();
         let exchange = ExchangeRate::fit(&points).context("training longer does not help")?;
-        let base = runs[bench.n_seeds()..2 * bench.n_seeds()].iter().map(|run| **run).collect();
-        Ok(Self { library, reference, bench, exchange, base })
+        let base = runs[seeds.len()..2 * seeds.len()].iter().map(|run| **run).collect();
+        Ok(Self { library, reference, bench, seeds, exchange, base })
     }
 
     /// Every recipe by itself, or on top of what it requires.
@@ -119,10 +131,26 @@ impl Study {
         let mut sets = Vec::new();
         for recipe in &self.library.recipes {
             if only.is_empty() || only.contains(&recipe.name) {
-                let names = [recipe.requires.as_slice(), &[recipe.name.clone()]].concat();
+                let names =
+                    [recipe.requires.as_slice(), std::slice::from_ref(&recipe.name)].concat();
                 let program = self.with(&names);
                 sets.push((program.map_err(|why| anyhow!("{}: {why}", recipe.name))?, names));
             }
+        }
+        self.effects(sets)
+    }
+
+    /// The reference with other values of its constants.
+    fn settings(&self, settings: &[String]) -> Result<Vec<Effect>> {
+        let mut sets = Vec::new();
+        for setting in settings {
+            let mut program = self.reference.clone();
+            for pair in setting.split(',') {
+                let (name, value) = pair.split_once('=').context("--set wants NAME=VALUE")?;
+                set_constant(&mut program, name.trim(), value.trim())
+                    .with_context(|| format!("the reference has no constant `{name}`"))?;
+            }
+            sets.push((program, vec![setting.clone()]));
         }
         self.effects(sets)
     }
@@ -142,7 +170,7 @@ impl Study {
             if names.contains(name) {
                 continue;
             }
-            let next = self.with(&[names.as_slice(), &[name.clone()]].concat());
+            let next = self.with(&[names.as_slice(), std::slice::from_ref(name)].concat());
             if let Ok(next) = next {
                 names.push(name.clone());
                 program = next;
@@ -169,7 +197,9 @@ impl Study {
             .map(|(program, names)| Candidate { name: names.join(" + "), program })
             .collect();
         let mut effects = Vec::new();
-        for (candidate, runs) in candidates.iter().zip(self.bench.measure(&candidates)?) {
+        for (candidate, runs) in
+            candidates.iter().zip(self.bench.measure(&candidates, &self.seeds)?)
+        {
             let trouble = runs.as_ref().err().cloned();
             let runs = runs.unwrap_or_default();
             effects.push(Effect {
@@ -191,7 +221,7 @@ impl Study {
                 })
                 .unzip();
             for ((effect, candidate), runs) in
-                far.into_iter().zip(&again).zip(self.bench.measure(&again)?)
+                far.into_iter().zip(&again).zip(self.bench.measure(&again, &self.seeds)?)
             {
                 // A failure with other steps leaves what is known.
                 if let Ok(runs) = runs {
@@ -220,5 +250,33 @@ impl Study {
         let values: Vec<f64> =
             self.base.iter().zip(runs).map(|(base, run)| of(base, run)).collect();
         Estimate::of_mean(&values, CONFIDENCE)
+    }
+}
+
+/// Writes `value` where the constant `name` is declared.
+fn set_constant(program: &mut Program, name: &str, value: &str) -> Option<()> {
+    let declaration = format!("const {name}: ");
+    program.files.values_mut().find_map(|text| {
+        let start = text.find(&declaration)?;
+        let equals = start + text[start..].find(" = ")? + " = ".len();
+        let end = equals + text[equals..].find(';')?;
+        text.replace_range(equals..end, value);
+        Some(())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_constant_gets_another_value() {
+        let text = "const RATE: f64 = 1e-3;\nconst RATES: usize = 2;\n";
+        let mut program = Program::single("main.rs", text);
+        assert_eq!(set_constant(&mut program, "RATES", "3"), Some(()));
+        assert_eq!(set_constant(&mut program, "RATE", "2e-3"), Some(()));
+        let expected = "const RATE: f64 = 2e-3;\nconst RATES: usize = 3;\n";
+        assert_eq!(program.files["main.rs"], expected);
+        assert_eq!(set_constant(&mut program, "WIDTH", "3"), None);
     }
 }

@@ -13,8 +13,10 @@ mod effects;
 mod install;
 mod invariants;
 mod licence;
+mod noise;
 mod processes;
 mod quickstart;
+mod speedrun;
 mod table;
 mod test;
 mod tidy;
@@ -33,6 +35,7 @@ Examples:
   cargo xtask check --fast                     the same without building and testing
   cargo xtask install --prefix ~/.local        for everyday use, outside the checkout
   cargo xtask effects > docs/effects-cpu-track.md
+  cargo xtask noise > docs/noise-cpu-track.md
   cargo xtask torture --kills 100              kill -9 at random instants, then count
   cargo xtask bench overhead --max-programs 3000
   cargo xtask bench slot --json";
@@ -65,6 +68,8 @@ enum Command {
     Torture(torture::Torture),
     /// Measure what known techniques gain on a track of the speedrun.
     Effects(effects::Effects),
+    /// Measure how much results on a track vary, and what a loss is worth in time.
+    Noise(noise::Noise),
     /// Measure the framework itself.
     Bench(bench::Bench),
 }
@@ -80,6 +85,7 @@ fn main() -> ExitCode {
         Command::Invariants => invariants::run().map(|()| ExitCode::SUCCESS),
         Command::Torture(arguments) => arguments.run(),
         Command::Effects(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
+        Command::Noise(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
         Command::Bench(arguments) => arguments.run(),
     };
     result.unwrap_or_else(|error| {

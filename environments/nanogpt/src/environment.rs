@@ -7,7 +7,7 @@ use crate::{
     process::with_sources,
     rules::rules,
     score::tokens_needed,
-    spec::{REFERENCE, spec},
+    spec::{REFERENCE, reference, spec},
 };
 use forerunner_core::{
     Cause, Check, DataReport, DataRequest, Environment, EnvironmentSpec, Error, Evaluation,
@@ -121,7 +121,7 @@ impl Environment for NanoGpt {
     fn spec(&self) -> Result<EnvironmentSpec> {
         let manifest = Manifest::read(&self.config.data_dir(&self.track)?)?;
         let reference = match &self.config.reference {
-            None => REFERENCE.to_owned(),
+            None => reference(&self.track),
             Some(path) => fs::read_to_string(path).map_err(DataError::io("read", path))?,
         };
         Ok(spec(&self.track, &manifest, reference))

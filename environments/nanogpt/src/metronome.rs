@@ -45,9 +45,7 @@ impl<P: Process> Metronome<P> {
         let task = Task { track: &track, vocab: VOCAB, seed: SEED };
         let first = process.tell(&task.start()).map_err(Stop::from);
         match first.and_then(|()| next_request(&mut process)) {
-            Ok(request) => {
-                Ok(Self { process, random: ChaCha8Rng::seed_from_u64(SEED), request })
-            }
+            Ok(request) => Ok(Self { process, random: ChaCha8Rng::seed_from_u64(SEED), request }),
             Err(stop) => Err(process.stopped(STAGE, track.max_parameters, stop)),
         }
     }

@@ -3,8 +3,16 @@
 use crate::{Manifest, Track};
 use forerunner_core::{EnvironmentSpec, Feature, Objective, Objectives, Program, Purpose, Slice};
 
-/// The program that every search starts from.
+/// The program that every search on the track `cpu` starts from.
 pub(crate) const REFERENCE: &str = include_str!("../programs/gpt2.rs");
+
+/// The reference program of a track: the same, with the settings that suit its data and budget.
+pub(crate) fn reference(track: &Track) -> String {
+    track.settings.iter().fold(REFERENCE.to_owned(), |text, (from, to)| {
+        debug_assert_eq!(text.matches(from).count(), 1, "{from}");
+        text.replace(from, to)
+    })
+}
 
 /// Describes a track on a data set.
 pub(crate) fn spec(track: &Track, manifest: &Manifest, reference: String) -> EnvironmentSpec {
@@ -87,6 +95,18 @@ speed with less code is an improvement too."
 mod tests {
     use super::*;
     use crate::{Config, FileEntry, Part, TokenKind};
+
+    #[test]
+    fn the_settings_of_every_track_are_in_the_reference() {
+        for name in crate::track::TRACKS {
+            let config = Config { track: name.into(), ..Config::default() };
+            let track = Track::new(&config).unwrap();
+            let reference = reference(&track);
+            for (from, to) in track.settings {
+                assert!(REFERENCE.contains(from) && reference.contains(to), "{name}: {from}");
+            }
+        }
+    }
 
     #[test]
     fn the_brief_names_the_limits_and_the_spec_ranks_by_target_then_loss() {

@@ -1,7 +1,7 @@
 //! The page of documentation.
 
 use super::{CONFIDENCE, CONVERTIBLE, Effect, Effects, Study};
-use crate::console::print as output;
+use crate::{console::print as output, speedrun::Options};
 use anyhow::Result;
 use forerunner_stats::Estimate;
 use std::fmt::Write as _;
@@ -13,30 +13,41 @@ pub(crate) fn print(
     singles: &[Effect],
     together: Option<&Effect>,
 ) -> Result<()> {
-    let Effects { seeds, first_seed, track, .. } = arguments;
+    let Effects { seeds, options, .. } = arguments;
+    let Options { track, first_seed, .. } = options;
     let n = study.base.len() as f64;
     let seconds = study.base.iter().map(|run| run.seconds).sum::<f64>() / n;
     let loss = study.base.iter().map(|run| run.loss).sum::<f64>() / n;
+    let what = if arguments.set.is_empty() {
+        format!(
+            "# What known techniques gain on the track `{track}`\n\n\
+             Every recipe of the mutator `recipes` by itself on the reference program, with its first\n\
+             parameters and nothing else tuned"
+        )
+    } else {
+        format!(
+            "# What other settings of the reference gain on the track `{track}`\n\n\
+             The reference program with other values of its constants"
+        )
+    };
     let mut page = format!(
-        "# What known techniques gain on the track `{track}`
-
-Every recipe of the mutator `recipes` by itself on the reference program, with its first parameters
-and nothing else tuned, {seeds} seeds shared with the reference (from {first_seed}), slice dev.
-Made by
+        "{what}; {seeds} seeds shared with the reference, from {first_seed} on, slice dev. Made by
 
 ```sh
 cargo xtask install --prefix target/forerunner
-cargo xtask effects --seeds {seeds}
+{command}
 ```
 
-The reference takes {seconds:.1} s to a loss of {loss:.4}. Training it longer or shorter moves the loss by
-{:.3} ± {:.3} per unit of ln(seconds). With this exchange rate a program's loss is converted to the
-time that it would need for the reference's loss; where that is more than {:.0} % away, the program was
-measured again with more or fewer steps, so that little remains to be converted. **Saving** is the
-share of the reference's time that is saved at equal loss, with its {:.0} % interval (paired by seed,
-Student's t, not corrected for {} comparisons). Negative: the technique costs time here.
+The reference takes {seconds:.1} s to a loss of {loss:.4}. Training it longer or shorter moves the loss
+by {:.3} ± {:.3} per unit of ln(seconds); with this exchange rate the loss of a program is converted to
+the time that it would need for the reference's loss. Where that is more than {:.0} % away, the program was
+measured again with more or fewer steps, so that little remains to be converted.
 
-| technique | saving | interval | loss at equal steps | time per step |
+**Saving** is the share of the reference's time that is saved at equal loss, with its {:.0} % interval
+(paired by seed, Student's t, not corrected for {} comparisons). A negative one costs time here. Loss and
+time per step are differences from the reference at equal steps.
+
+| what | saving | interval | loss | time per step |
 | --- | --- | --- | --- | --- |
 ",
         study.exchange.beta,
@@ -44,6 +55,7 @@ Student's t, not corrected for {} comparisons). Negative: the technique costs ti
         100.0 * CONVERTIBLE,
         100.0 * CONFIDENCE,
         singles.len(),
+        command = arguments.command(),
     );
     let mut sorted: Vec<(Option<Estimate>, &Effect)> =
         singles.iter().map(|effect| (study.saving(effect), effect)).collect();

@@ -1,8 +1,9 @@
-//! Measures programs by the installed binary, one on each core, and remembers what it measured.
+//! Measures programs of the speedrun by the installed binary, one on each core, and remembers what
+//! it measured: for studies of a track.
 
-use super::Effects;
-use crate::console::say;
+use crate::{console::say, workspace};
 use anyhow::{Context as _, Result, ensure};
+use clap::Args;
 use forerunner_core::{Program, ProgramId};
 use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
@@ -13,10 +14,27 @@ use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::Write as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
     sync::{Mutex, PoisonError},
 };
+
+/// What is measured, and where.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Options {
+    /// The track.
+    #[arg(long, default_value = "cpu", value_name = "TRACK")]
+    pub(crate) track: String,
+    /// The first seed.
+    #[arg(long, default_value_t = 101, value_name = "SEED")]
+    pub(crate) first_seed: u64,
+    /// An installation to measure with [default: target/forerunner].
+    #[arg(long, value_name = "DIR")]
+    prefix: Option<PathBuf>,
+    /// Where measurements are kept.
+    #[arg(long, default_value = "target/speedrun.ndjson", value_name = "FILE")]
+    results: PathBuf,
+}
 
 /// A program to be measured.
 pub(crate) struct Candidate {
@@ -27,7 +45,10 @@ pub(crate) struct Candidate {
 /// One measurement.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Run {
+    /// By the track's clock.
     pub(crate) seconds: f64,
+    /// As the operating system counts them.
+    pub(crate) cpu_seconds: f64,
     pub(crate) loss: f64,
 }
 
@@ -40,6 +61,8 @@ struct Entry {
     /// Name and fingerprint of track and data.
     track: String,
     seconds: Option<f64>,
+    #[serde(default)]
+    cpu_seconds: Option<f64>,
     loss: Option<f64>,
     /// Why there is no loss.
     trouble: String,
@@ -65,13 +88,13 @@ struct Finding {
 #[derive(Deserialize)]
 struct Telemetry {
     facts: BTreeMap<String, String>,
+    numbers: BTreeMap<String, f64>,
 }
 
 /// Where programs are measured.
 pub(crate) struct Bench {
     forerunner: PathBuf,
     track: String,
-    seeds: Vec<u64>,
     cores: Vec<usize>,
     /// The program file lies here while it is measured.
     folder: tempfile::TempDir,
@@ -79,13 +102,14 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    pub(crate) fn new(prefix: &Path, arguments: &Effects) -> Result<Self> {
+    pub(crate) fn new(options: &Options) -> Result<Self> {
+        let prefix = options.prefix.clone().unwrap_or_else(workspace::prefix);
         let binary = prefix.join("bin/forerunner");
         let forerunner = binary.canonicalize().with_context(|| {
             let (binary, prefix) = (binary.display(), prefix.display());
             format!("no {binary}\nhint: cargo xtask install --prefix {prefix}")
         })?;
-        let results = &arguments.results;
+        let results = &options.results;
         let text = fs::read_to_string(results).unwrap_or_default();
         // A line that was cut by a crash is measured again.
         let entries = text.lines().filter_map(|line| serde_json::from_str::<Entry>(line).ok());
@@ -96,16 +120,11 @@ impl Bench {
         let cores = (0..CpuSet::count()).filter(|core| allowed.is_set(*core) == Ok(true)).collect();
         Ok(Self {
             forerunner,
-            track: arguments.track.clone(),
-            seeds: (arguments.first_seed..).take(arguments.seeds as usize).collect(),
+            track: options.track.clone(),
             cores,
             folder: tempfile::tempdir()?,
             known: Mutex::new((known, file)),
         })
-    }
-
-    pub(crate) fn n_seeds(&self) -> usize {
-        self.seeds.len()
     }
 
     /// The reference program of the track.
@@ -119,9 +138,10 @@ impl Bench {
     pub(crate) fn measure(
         &self,
         candidates: &[Candidate],
+        seeds: &[u64],
     ) -> Result<Vec<Result<Vec<Run>, String>>> {
         // Seed by seed, so that what changes with the hour changes for all alike.
-        let jobs = self.seeds.iter().flat_map(|seed| candidates.iter().map(move |c| (c, *seed)));
+        let jobs = seeds.iter().flat_map(|seed| candidates.iter().map(move |c| (c, *seed)));
         let jobs: Vec<_> = jobs.filter(|(c, seed)| self.known(c, *seed).is_none()).collect();
         let total = jobs.len();
         let queue = Mutex::new(jobs.into_iter().enumerate());
@@ -132,7 +152,7 @@ impl Bench {
             threads.into_iter().try_for_each(|t| t.join().expect("a thread that only measures"))
         })?;
         self.same_track()?;
-        Ok(candidates.iter().map(|candidate| self.runs(candidate)).collect())
+        Ok(candidates.iter().map(|candidate| self.runs(candidate, seeds)).collect())
     }
 
     /// Losses on different data, or under different rules, cannot be compared.
@@ -194,6 +214,7 @@ impl Bench {
             seed,
             track: report.telemetry.facts.get("track").cloned().unwrap_or_default(),
             seconds: metric("seconds").filter(|_| accepted),
+            cpu_seconds: report.telemetry.numbers.get("cpu_seconds").copied(),
             loss: metric("loss").filter(|_| accepted),
             trouble: messages.join("; "),
         })
@@ -210,14 +231,17 @@ impl Bench {
         known.0.get(&(candidate.program.id(), seed)).cloned()
     }
 
-    fn runs(&self, candidate: &Candidate) -> Result<Vec<Run>, String> {
+    fn runs(&self, candidate: &Candidate, seeds: &[u64]) -> Result<Vec<Run>, String> {
         let run = |seed: &u64| {
             let entry = self.known(candidate, *seed).ok_or("was not measured")?;
             match (entry.seconds, entry.loss) {
-                (Some(seconds), Some(loss)) => Ok(Run { seconds, loss }),
+                (Some(seconds), Some(loss)) => {
+                    let cpu_seconds = entry.cpu_seconds.unwrap_or(f64::NAN);
+                    Ok(Run { seconds, cpu_seconds, loss })
+                }
                 _ => Err(entry.trouble),
             }
         };
-        self.seeds.iter().map(run).collect()
+        seeds.iter().map(run).collect()
     }
 }
