@@ -47,6 +47,9 @@ const CONVERTIBLE: f64 = 0.12;
 /// How often.
 const CORRECTIONS: usize = 2;
 
+/// Steps in which a combination shows that it breaks no rule.
+const TRIAL_STEPS: &str = "8";
+
 /// Confidence of every interval.
 const CONFIDENCE: f64 = 0.9;
 
@@ -171,7 +174,11 @@ impl Study {
                 continue;
             }
             let next = self.with(&[names.as_slice(), std::slice::from_ref(name)].concat());
-            if let Ok(next) = next {
+            let Ok(next) = next else { continue };
+            let mut short = next.clone();
+            set_constant(&mut short, "STEPS", TRIAL_STEPS).context("the reference has steps")?;
+            // Together they may break a rule, as by too many parameters.
+            if self.bench.passes(&short)? {
                 names.push(name.clone());
                 program = next;
             }
