@@ -1,15 +1,16 @@
-//! `cargo xtask bench`: what the framework itself costs.
+//! `cargo xtask bench`: what the framework itself costs, and how fast it trains.
 
 mod meter;
 mod overhead;
 mod slot;
+mod training;
 
 use crate::workspace;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use std::{path::PathBuf, process::ExitCode};
 
-/// Measure the framework itself.
+/// Measure the framework itself, and training beside PyTorch.
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
     #[command(subcommand)]
@@ -22,6 +23,8 @@ enum Command {
     Overhead(overhead::Overhead),
     /// How busy one measuring slot is with slow proposals.
     Slot(slot::Slot),
+    /// A training step beside the same step in PyTorch, on one thread.
+    Training(training::Training),
 }
 
 impl Bench {
@@ -29,6 +32,7 @@ impl Bench {
         match &self.command {
             Command::Overhead(arguments) => arguments.run()?,
             Command::Slot(arguments) => arguments.run()?,
+            Command::Training(arguments) => arguments.run()?,
         }
         // A bench reports; goals that are missed are in the table, not in the exit code, because
         // another machine's times are not a fault of the code.

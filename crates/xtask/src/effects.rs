@@ -4,7 +4,7 @@
 
 mod page;
 
-use crate::speedrun::{Bench, Candidate, Options, Run};
+use crate::speedrun::{Bench, Candidate, Options, Run, with_constant};
 use anyhow::{Context as _, Error, Result, anyhow, ensure};
 use clap::Args;
 use forerunner_core::Program;
@@ -150,8 +150,7 @@ impl Study {
             let mut program = self.reference.clone();
             for pair in setting.split(',') {
                 let (name, value) = pair.split_once('=').context("--set wants NAME=VALUE")?;
-                set_constant(&mut program, name.trim(), value.trim())
-                    .with_context(|| format!("the reference has no constant `{name}`"))?;
+                program = with_setting(&program, name.trim(), value.trim())?;
             }
             sets.push((program, vec![setting.clone()]));
         }
@@ -175,8 +174,7 @@ impl Study {
             }
             let next = self.with(&[names.as_slice(), std::slice::from_ref(name)].concat());
             let Ok(next) = next else { continue };
-            let mut short = next.clone();
-            set_constant(&mut short, "STEPS", TRIAL_STEPS).context("the reference has steps")?;
+            let short = with_setting(&next, "STEPS", TRIAL_STEPS)?;
             // Together they may break a rule, as by too many parameters.
             if self.bench.passes(&short)? {
                 names.push(name.clone());
@@ -260,30 +258,9 @@ impl Study {
     }
 }
 
-/// Writes `value` where the constant `name` is declared.
-fn set_constant(program: &mut Program, name: &str, value: &str) -> Option<()> {
-    let declaration = format!("const {name}: ");
-    program.files.values_mut().find_map(|text| {
-        let start = text.find(&declaration)?;
-        let equals = start + text[start..].find(" = ")? + " = ".len();
-        let end = equals + text[equals..].find(';')?;
-        text.replace_range(equals..end, value);
-        Some(())
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_constant_gets_another_value() {
-        let text = "const RATE: f64 = 1e-3;\nconst RATES: usize = 2;\n";
-        let mut program = Program::single("main.rs", text);
-        assert_eq!(set_constant(&mut program, "RATES", "3"), Some(()));
-        assert_eq!(set_constant(&mut program, "RATE", "2e-3"), Some(()));
-        let expected = "const RATE: f64 = 2e-3;\nconst RATES: usize = 3;\n";
-        assert_eq!(program.files["main.rs"], expected);
-        assert_eq!(set_constant(&mut program, "WIDTH", "3"), None);
-    }
+/// The program with another value of a constant.
+fn with_setting(program: &Program, name: &str, value: &str) -> Result<Program> {
+    let texts = program.files.iter();
+    let files = texts.map(|(file, text)| Ok((file.clone(), with_constant(text, name, value)?)));
+    Ok(Program { files: files.collect::<Result<_>>()? })
 }

@@ -38,7 +38,8 @@ Examples:
   cargo xtask noise > docs/noise-cpu-track.md
   cargo xtask torture --kills 100              kill -9 at random instants, then count
   cargo xtask bench overhead --max-programs 3000
-  cargo xtask bench slot --json";
+  cargo xtask bench slot --json
+  cargo xtask bench training --install         beside PyTorch, on one thread";
 
 /// Builds, checks, installs and measures Forerunner.
 #[derive(Debug, Parser)]
@@ -70,11 +71,13 @@ enum Command {
     Effects(effects::Effects),
     /// Measure how much results on a track vary, and what a loss is worth in time.
     Noise(noise::Noise),
-    /// Measure the framework itself.
+    /// Measure the framework itself, and training beside PyTorch.
     Bench(bench::Bench),
 }
 
 fn main() -> ExitCode {
+    // `bench training` compiles programs in the sandbox, which starts a copy of this binary.
+    forerunner_sandbox::init();
     let result = match Arguments::parse().command {
         Command::Install(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
         Command::Quickstart(arguments) => arguments.run(),

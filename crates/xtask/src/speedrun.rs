@@ -2,7 +2,7 @@
 //! it measured: for studies of a track.
 
 use crate::{console::say, workspace};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use forerunner_core::{Program, ProgramId};
 use nix::{
@@ -258,5 +258,39 @@ impl Bench {
             }
         };
         seeds.iter().map(run).collect()
+    }
+}
+
+/// The text with another value of a constant.
+pub(crate) fn with_constant(text: &str, name: &str, value: &str) -> Result<String> {
+    let declaration = format!("const {name}: ");
+    let mut found = 0;
+    let lines = text.split_inclusive('\n').map(|line| {
+        match line.split_once(" = ").filter(|(head, _)| head.starts_with(&declaration)) {
+            Some((head, _)) => {
+                found += 1;
+                format!("{head} = {value};\n")
+            }
+            None => line.to_owned(),
+        }
+    });
+    let text: String = lines.collect();
+    if found != 1 {
+        bail!("the reference program declares `{name}` {found} times");
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_constant_is_replaced_once_or_not_at_all() {
+        let text = "const STEPS: usize = 7;\nconst STEPS_MORE: usize = 1;\n";
+        let expected = "const STEPS: usize = 9;\nconst STEPS_MORE: usize = 1;\n";
+        assert_eq!(with_constant(text, "STEPS", "9").unwrap(), expected);
+        assert!(with_constant(text, "WIDTH", "9").is_err());
+        assert!(with_constant(&text.repeat(2), "STEPS", "9").is_err());
     }
 }
