@@ -142,8 +142,11 @@ pub(crate) struct Evaluate {
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Print a page for people and models: where the time goes and how the loss falls.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) digest: bool,
     /// Print the program instead of measuring it.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "digest")]
     pub(crate) print: bool,
     /// Give up after this many wall seconds.
     #[arg(long, default_value_t = 3600.0, value_name = "SECONDS")]
@@ -181,6 +184,10 @@ pub(crate) struct Show {
     /// Print its evaluation as one JSON object.
     #[arg(long, conflicts_with_all = ["diff", "source"])]
     pub(crate) json: bool,
+    /// Print a page for people and models, compared with its parent: where the time goes and how
+    /// the loss falls.
+    #[arg(long, conflicts_with_all = ["diff", "source", "json"])]
+    pub(crate) digest: bool,
 }
 
 /// Replay a run's event log.

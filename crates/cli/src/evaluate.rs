@@ -5,7 +5,7 @@ use crate::{
     failure::{Failure, NOT_ACCEPTED},
     paths,
 };
-use forerunner_core::{EnvironmentSpec, EvaluationRequest, Program, Slice};
+use forerunner_core::{EnvironmentSpec, EvaluationRequest, Program, Slice, digest};
 use forerunner_report::EvaluationReport;
 use forerunner_runtime::{
     executor::{Launch, Worker},
@@ -66,6 +66,8 @@ pub(crate) fn evaluate(arguments: Evaluate, plugins: &[PathBuf]) -> Result<ExitC
     let mut out = io::stdout();
     if arguments.json {
         writeln!(out, "{}", report.json())?;
+    } else if arguments.digest {
+        write!(out, "{}", digest(&evaluation, &spec.objectives.0, None))?;
     } else {
         write!(out, "{}", report.text())?;
     }

@@ -4,7 +4,7 @@ use crate::{
     arguments::{Log, Show},
     failure::Failure,
 };
-use forerunner_core::{Objectives, ProgramId, Slice};
+use forerunner_core::{Evaluation, Objectives, ProgramId, Slice, digest};
 use forerunner_report::{
     EvaluationReport, Step, lineage as render, ndjson, sanitize,
     terminal::{Live, Look},
@@ -41,6 +41,15 @@ pub(crate) fn show(arguments: &Show) -> Result<ExitCode, Failure> {
     let mut evaluation = made.evaluation;
     evaluation.telemetry.series = store.series(made.evaluation_id)?.into_iter().collect();
     let objectives = account.objectives.clone().unwrap_or(Objectives(Vec::new()));
+    if arguments.digest {
+        let parent = match &made.iteration.parent {
+            Some(parent) => with_curves(&store, parent)?,
+            None => None,
+        };
+        let parent = parent.as_ref().map(|parent| ("parent", parent));
+        write!(out, "program {id}: {}", digest(&evaluation, &objectives.0, parent))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let report = EvaluationReport {
         program: &id,
         environment: &account.environment,
@@ -56,6 +65,13 @@ pub(crate) fn show(arguments: &Show) -> Result<ExitCode, Failure> {
         write!(out, "{}\n{}", report.text(), steps(&store, &account, &id)?)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The search's evaluation of a program.
+fn with_curves(store: &Store, id: &ProgramId) -> Result<Option<Evaluation>, Failure> {
+    let Some(mut evaluation) = store.search_evaluation(id)? else { return Ok(None) };
+    evaluation.telemetry.series = store.search_series(id)?.into_iter().collect();
+    Ok(Some(evaluation))
 }
 
 /// A pipe gets a program as it is; a terminal gets nothing that could take it over.

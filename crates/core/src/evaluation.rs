@@ -166,6 +166,8 @@ impl Evaluation {
             self.metrics.clear();
         }
         self.telemetry.numbers.retain(|_, value| value.is_finite());
+        self.telemetry.sections.retain(|section| section.seconds.is_finite());
+        self.telemetry.operations.retain(|operation| operation.seconds.is_finite());
         for series in self.telemetry.series.values_mut() {
             series.retain(|(_, value)| value.is_finite());
         }

@@ -22,6 +22,7 @@
 //! | an evaluated program as mutators and selectors see it | [`Member`], [`Standing`] |
 
 mod data;
+mod digest;
 mod environment;
 mod error;
 mod evaluation;
@@ -34,6 +35,7 @@ mod selector;
 mod telemetry;
 
 pub use data::{DataReport, DataRequest, DataSource};
+pub use digest::{MAX_DIGEST, digest};
 pub use environment::{
     Check, Environment, EnvironmentSpec, EvaluationRequest, Feature, Purpose, Slice,
 };
@@ -48,4 +50,4 @@ pub use objective::{Direction, Metrics, Objective, Objectives};
 pub use program::{Program, ProgramId};
 pub use seed::Seed;
 pub use selector::{Member, Select, Selection, Selector, SelectorView, Standing};
-pub use telemetry::{Section, Series, Telemetry, thinned};
+pub use telemetry::{Operation, PEAK_FLOPS, Section, Series, Telemetry, thinned};

@@ -17,6 +17,27 @@ pub struct Section {
     pub seconds: f64,
 }
 
+/// What one pass of one operation cost in all.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Operation {
+    /// Which operation and pass, for example `linear.backward`.
+    pub name: String,
+    /// How often it ran.
+    pub calls: u64,
+    /// Total seconds.
+    pub seconds: f64,
+    /// Bytes of its arguments and results: an estimate of what it read and wrote.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Floating-point operations in its matrix products; 0 where it has none.
+    #[serde(default)]
+    pub flops: u64,
+}
+
+/// Name of the number that tells the highest rate of matrix products seen on the core, in
+/// floating-point operations per second.
+pub const PEAK_FLOPS: &str = "gemm_peak_flops_per_second";
+
 /// Curves, profile and facts of one evaluation. Shown to people and mutators, never scored.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Telemetry {
@@ -26,12 +47,41 @@ pub struct Telemetry {
     /// Where the time went, largest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sections: Vec<Section>,
+    /// What the operations cost that were counted one by one, largest first. They run within the
+    /// sections; what is left of these is time between operations.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub operations: Vec<Operation>,
     /// Single numbers by name with the unit in the name, for example `tokens_per_second`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub numbers: BTreeMap<String, f64>,
     /// Facts in words, for example the active sandbox layers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub facts: BTreeMap<String, String>,
+}
+
+impl Telemetry {
+    /// Seconds of the whole: all sections, or the operations where they took longer.
+    pub fn seconds(&self) -> f64 {
+        let sections: f64 = self.sections.iter().map(|section| section.seconds).sum();
+        sections.max(self.operation_seconds())
+    }
+
+    /// Seconds of all operations.
+    pub fn operation_seconds(&self) -> f64 {
+        self.operations.iter().map(|operation| operation.seconds).sum()
+    }
+
+    /// Highest rate of matrix products seen on the core, in floating-point operations per second.
+    pub fn peak_flops(&self) -> Option<f64> {
+        self.numbers.get(PEAK_FLOPS).copied().filter(|peak| peak.is_finite() && *peak > 0.0)
+    }
+}
+
+impl Operation {
+    /// Floating-point operations per second of its matrix products; `None` where it has none.
+    pub fn flops_per_second(&self) -> Option<f64> {
+        (self.flops > 0 && self.seconds > 0.0).then(|| self.flops as f64 / self.seconds)
+    }
 }
 
 /// At most `most` points of a curve: all of a short one, else the first, the last and those

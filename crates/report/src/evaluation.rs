@@ -1,18 +1,15 @@
 //! One evaluation as JSON for scripts and as text for people.
 
-use crate::chart::{bar, sparkline};
-use crate::number::{bytes, duration, number, percent, quantity};
+use crate::chart::sparkline;
+use crate::number::{bytes, number, quantity};
+use crate::profile::{columns, operations, pad, sections};
 use crate::sanitize;
-use forerunner_core::{
-    Evaluation, Finding, Objective, ProgramId, Section, Severity, Slice, Verdict,
-};
+use forerunner_core::{Evaluation, Finding, Objective, ProgramId, Severity, Slice, Verdict};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
 /// Columns that a curve may take.
 const CURVE_WIDTH: usize = 40;
-/// Columns that a share bar may take.
-const BAR_WIDTH: usize = 20;
 
 /// An evaluation with what it was an evaluation of.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +34,7 @@ impl EvaluationReport<'_> {
     /// One JSON object. Every key is always there: `program`, `environment`, `track`, `seed`,
     /// `slice`, `verdict` (`accepted`, `rejected` or `failed`), `cause` (of a failure, else null),
     /// `findings` (each with `rule`, `severity`, `message` and, where known, `place`), `metrics`
-    /// and `telemetry` (`series`, `sections`, `numbers`, `facts`).
+    /// and `telemetry` (`series`, `sections`, `operations`, `numbers`, `facts`).
     pub fn json(&self) -> Value {
         let Evaluation { verdict, findings, metrics, telemetry } = self.evaluation;
         let cause = match verdict {
@@ -57,13 +54,15 @@ impl EvaluationReport<'_> {
             "telemetry": {
                 "series": telemetry.series,
                 "sections": telemetry.sections,
+                "operations": telemetry.operations,
                 "numbers": telemetry.numbers,
                 "facts": telemetry.facts,
             },
         })
     }
 
-    /// The same for people: verdict, findings, metrics, curves, profile, numbers, facts.
+    /// The same for people: verdict, findings, metrics, curves, sections, operations,
+    /// numbers, facts.
     pub fn text(&self) -> String {
         let mut text = String::new();
         let _ = writeln!(text, "{}  program {}", verdict(self.evaluation.verdict), self.program);
@@ -78,7 +77,8 @@ impl EvaluationReport<'_> {
             findings(&self.evaluation.findings),
             self.metrics(),
             self.curves(),
-            profile(&self.evaluation.telemetry.sections),
+            sections(&self.evaluation.telemetry.sections),
+            operations(&self.evaluation.telemetry),
             self.numbers(),
             self.facts(),
         ] {
@@ -187,42 +187,6 @@ fn findings(findings: &[Finding]) -> String {
     text
 }
 
-/// Where the time went, with a bar for each share of the whole.
-fn profile(sections: &[Section]) -> String {
-    let total: f64 = sections.iter().map(|section| section.seconds).sum();
-    if total <= 0.0 || !total.is_finite() {
-        return String::new();
-    }
-    let names: Vec<String> = sections.iter().map(|section| sanitize::line(&section.name)).collect();
-    let width = names.iter().map(|name| columns(name)).max().unwrap_or(0).max("section".len());
-    let mut text = format!(
-        "  {}  {:>9}  {:>7}  {:>9}  {:>9}\n",
-        pad("section", width),
-        "total s",
-        "share",
-        "calls",
-        "mean ms"
-    );
-    for (section, name) in sections.iter().zip(names) {
-        let share = section.seconds / total;
-        let mean = match section.calls {
-            0 => "-".to_owned(),
-            calls => format!("{:.3}", section.seconds * 1000.0 / calls as f64),
-        };
-        let row = format!(
-            "  {}  {:>9.3}  {:>7}  {:>9}  {mean:>9}  {}",
-            pad(&name, width),
-            section.seconds,
-            percent(share),
-            number(section.calls as f64),
-            bar(share, BAR_WIDTH)
-        );
-        let _ = writeln!(text, "{}", row.trim_end());
-    }
-    let _ = writeln!(text, "  {}  {total:>9.3}", pad("all", width));
-    format!("profile of {}\n{text}", duration(total))
-}
-
 /// A titled list of names and values in two columns; empty without rows.
 fn pairs(title: &str, rows: Vec<(String, String)>) -> String {
     let Some(width) = rows.iter().map(|(name, _)| columns(name)).max() else {
@@ -235,18 +199,10 @@ fn pairs(title: &str, rows: Vec<(String, String)>) -> String {
     text
 }
 
-fn columns(text: &str) -> usize {
-    unicode_width::UnicodeWidthStr::width(text)
-}
-
-fn pad(text: &str, width: usize) -> String {
-    format!("{text}{}", " ".repeat(width.saturating_sub(columns(text))))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use forerunner_core::{Cause, Program};
+    use forerunner_core::{Cause, Program, Section};
 
     fn report(evaluation: &Evaluation, check: impl Fn(EvaluationReport<'_>)) {
         let objectives =
@@ -359,6 +315,7 @@ mod tests {
           "telemetry": {
             "facts": {},
             "numbers": {},
+            "operations": [],
             "sections": [],
             "series": {}
           },

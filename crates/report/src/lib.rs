@@ -22,6 +22,7 @@ mod gain;
 mod lineage;
 pub mod ndjson;
 mod number;
+mod profile;
 pub mod sanitize;
 mod summary;
 pub mod terminal;

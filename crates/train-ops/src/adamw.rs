@@ -2,6 +2,7 @@
 
 use candle_core::{Result, Tensor, Var};
 
+use crate::profile::step;
 use crate::storage::zeros;
 use crate::update::update;
 use crate::vector::{sum2, vectorized};
@@ -64,6 +65,8 @@ pub fn adamw(
     settings: &AdamW,
 ) -> Result<()> {
     let Moments { first, second } = moments;
+    // The parameter and both moments are read and written.
+    let _running = step("adamw", 7 * first.len());
     update("adamw", parameter, gradient, scale, first.len(), |parameter, gradient, scale| {
         let step = Step::new(settings, scale);
         vectorized(
@@ -94,6 +97,7 @@ pub fn cautious_adamw(
 ) -> Result<()> {
     let Moments { first, second } = moments;
     let name = "cautious_adamw";
+    let _running = step(name, 7 * first.len());
     update(name, parameter, gradient, scale, first.len(), |parameter, gradient, scale| {
         let step = Step::new(settings, scale);
         vectorized(

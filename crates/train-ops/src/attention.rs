@@ -6,6 +6,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
 use crate::heads::head_width;
 use crate::product::{Old, View, product};
+use crate::profile::Profiled;
 use crate::storage::{Kept, read, tensor, values, zeros};
 use crate::vector::{exp, max, sum, sum2, vectorized};
 
@@ -45,7 +46,7 @@ pub fn windowed_attention(qkv: &Tensor, heads: usize, window: usize) -> Result<T
 fn attention(name: &'static str, qkv: &Tensor, heads: usize, window: usize) -> Result<Tensor> {
     head_width(name, qkv, heads)?;
     let operation = Attention { name, heads, window, probabilities: Kept::new() };
-    qkv.contiguous()?.apply_op1(operation)
+    qkv.contiguous()?.apply_op1(Profiled(operation))
 }
 
 struct Attention {

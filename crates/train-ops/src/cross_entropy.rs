@@ -2,6 +2,7 @@
 
 use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor, bail};
 
+use crate::profile::Profiled;
 use crate::storage::{Kept, tensor, values};
 use crate::vector::{exp, max, sum, vectorized};
 
@@ -24,7 +25,7 @@ pub fn cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
         bail!("{NAME}: logits {logits:?} do not fit targets {targets:?}");
     }
     let operation = CrossEntropy { gradient: Kept::new() };
-    logits.contiguous()?.apply_op2(&targets.contiguous()?, operation)
+    logits.contiguous()?.apply_op2(&targets.contiguous()?, Profiled(operation))
 }
 
 /// Replaces a row of logits by `weight` times the gradient of its loss, which is returned.

@@ -2,6 +2,7 @@
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
+use crate::profile::Profiled;
 use crate::storage::{read, tensor, values, zeros};
 use crate::vector::{tanh, vectorized};
 
@@ -11,12 +12,12 @@ use crate::vector::{tanh, vectorized};
 ///
 /// When the tensor is not `f32` on the CPU.
 pub fn relu_squared(x: &Tensor) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(EachValue {
+    x.contiguous()?.apply_op1(Profiled(EachValue {
         name: "relu_squared",
         // So written, a NaN passes.
         forward: |x: f32| if x < 0.0 { 0.0 } else { x * x },
         slope: |x: f32, _y: f32| if x < 0.0 { 0.0 } else { 2.0 * x },
-    })
+    }))
 }
 
 /// `cap · tanh(x / cap)`, value by value: about `x` where `x` is small, never beyond `cap`.
@@ -31,11 +32,11 @@ pub fn softcap(x: &Tensor, cap: f64) -> Result<Tensor> {
         bail!("{NAME}: cap {cap} is not a positive number");
     }
     let inverse = 1.0 / cap;
-    x.contiguous()?.apply_op1(EachValue {
+    x.contiguous()?.apply_op1(Profiled(EachValue {
         name: NAME,
         forward: move |x: f32| cap * tanh(x * inverse),
         slope: move |_x: f32, y: f32| 1.0 - (y * inverse) * (y * inverse),
-    })
+    }))
 }
 
 struct EachValue<F, S> {

@@ -2,6 +2,7 @@
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
+use crate::profile::Profiled;
 use crate::storage::{read, tensor, values, zeros};
 use crate::vector::{add, vectorized};
 
@@ -18,7 +19,7 @@ const NAME: &str = "embedding";
 /// When an id is `V` or more, or a tensor has another type or is not on the CPU.
 pub fn embedding(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
     table.dims2()?;
-    table.contiguous()?.apply_op2(&ids.contiguous()?, Embedding)
+    table.contiguous()?.apply_op2(&ids.contiguous()?, Profiled(Embedding))
 }
 
 struct Embedding;

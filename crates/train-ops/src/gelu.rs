@@ -2,6 +2,7 @@
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
+use crate::profile::Profiled;
 use crate::storage::{read, tensor, values, zeros};
 use crate::vector::{tanh, vectorized};
 
@@ -17,7 +18,7 @@ const CUBIC: f32 = 0.044_715;
 ///
 /// When the tensor is not `f32` on the CPU.
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(Gelu)
+    x.contiguous()?.apply_op1(Profiled(Gelu))
 }
 
 struct Gelu;

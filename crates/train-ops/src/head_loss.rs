@@ -4,6 +4,7 @@ use candle_core::{CpuStorage, CustomOp3, D, Layout, Result, Shape, Tensor, bail}
 
 use crate::cross_entropy::{checked_targets, loss_and_gradient, scaled};
 use crate::product::{Old, View, product};
+use crate::profile::Profiled;
 use crate::storage::{Kept, tensor, values, zeros};
 use crate::vector::vectorized;
 
@@ -33,7 +34,8 @@ pub fn head_loss(hidden: &Tensor, weight: &Tensor, targets: &Tensor) -> Result<T
         bail!("{NAME}: hidden {hidden:?}, weight {weight:?}, targets {targets:?} do not fit");
     }
     let operation = HeadLoss { gradients: Kept::new() };
-    hidden.contiguous()?.apply_op3(&weight.contiguous()?, &targets.contiguous()?, operation)
+    let (weight, targets) = (weight.contiguous()?, targets.contiguous()?);
+    hidden.contiguous()?.apply_op3(&weight, &targets, Profiled(operation))
 }
 
 struct HeadLoss {

@@ -2,6 +2,7 @@
 
 use candle_core::{CpuStorage, CustomOp3, D, Layout, Result, Shape, Tensor, bail};
 
+use crate::profile::Profiled;
 use crate::storage::{Kept, read, tensor, values, zeros};
 use crate::vector::{sum, sum2, vectorized};
 
@@ -24,7 +25,7 @@ pub fn layer_norm(x: &Tensor, gain: &Tensor, bias: &Tensor, epsilon: f32) -> Res
         bail!("{NAME}: gain {gain:?} and bias {bias:?} do not fit x {:?}", x.shape());
     }
     let operation = LayerNorm { epsilon, rows: Kept::new() };
-    x.contiguous()?.apply_op3(&gain.contiguous()?, &bias.contiguous()?, operation)
+    x.contiguous()?.apply_op3(&gain.contiguous()?, &bias.contiguous()?, Profiled(operation))
 }
 
 struct LayerNorm {

@@ -40,6 +40,7 @@ mod lion;
 mod muon;
 mod orthogonal;
 mod product;
+pub mod profile;
 mod qk_norm;
 mod rms_norm;
 mod rotary;

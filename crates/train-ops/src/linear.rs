@@ -3,6 +3,7 @@
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, Layout, Result, Shape, Tensor, bail};
 
 use crate::product::{Old, View, product};
+use crate::profile::Profiled;
 use crate::storage::{read, tensor, values, zeros};
 use crate::vector::{add, vectorized};
 
@@ -22,7 +23,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     if bias.dims() != [weight.dim(0)?] {
         bail!("{NAME}: bias {:?} does not fit weight {:?}", bias.shape(), weight.shape());
     }
-    x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, Linear)
+    x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, Profiled(Linear))
 }
 
 /// `x wᵀ`, without a bias; with an embedding table as weight this is a tied head.
@@ -36,7 +37,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
 /// When shapes do not fit or a tensor is not `f32` on the CPU.
 pub fn linear_no_bias(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     check(x, weight)?;
-    x.contiguous()?.apply_op2(&weight.contiguous()?, Linear)
+    x.contiguous()?.apply_op2(&weight.contiguous()?, Profiled(Linear))
 }
 
 fn check(x: &Tensor, weight: &Tensor) -> Result<()> {

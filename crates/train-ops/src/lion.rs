@@ -2,6 +2,7 @@
 
 use candle_core::{Result, Tensor, Var};
 
+use crate::profile::step;
 use crate::update::{Momentum, update};
 use crate::vector::vectorized;
 
@@ -33,6 +34,7 @@ pub fn lion(
     settings: &Lion,
 ) -> Result<()> {
     let momentum = &mut momentum.values;
+    let _running = step("lion", 5 * momentum.len());
     update("lion", parameter, gradient, scale, momentum.len(), |parameter, gradient, scale| {
         let Lion { learning_rate, beta1, beta2, weight_decay } = *settings;
         let (rate, keep) = (learning_rate as f32, (1.0 - learning_rate * weight_decay) as f32);

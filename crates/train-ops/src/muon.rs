@@ -3,6 +3,7 @@
 use candle_core::{Result, Tensor, Var, bail};
 
 use crate::orthogonal::{Polynomial, orthogonalize, scratch_size};
+use crate::profile::step;
 use crate::update::{Momentum, update};
 use crate::vector::{sum, vectorized};
 
@@ -70,6 +71,7 @@ pub fn muon(
     let keep = (1.0 - settings.learning_rate * settings.weight_decay) as f32;
 
     let Momentum { values: momentum, scratch } = momentum;
+    let _running = step(NAME, 5 * momentum.len());
     update(NAME, parameter, gradient, scale, momentum.len(), |parameter, gradient, scale| {
         scratch.resize(part_size + scratch_size(rows, columns), 0.0);
         let (x, scratch) = scratch.split_at_mut(part_size);

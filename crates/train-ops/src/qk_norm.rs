@@ -3,6 +3,7 @@
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 use crate::heads::head_width;
+use crate::profile::Profiled;
 use crate::storage::{Kept, read, tensor, values, zeros};
 use crate::vector::{short_sum2, vectorized};
 
@@ -23,7 +24,8 @@ const EPSILON: f32 = 1e-6;
 /// When the channels do not split into heads or the tensor is not `f32` on the CPU.
 pub fn qk_norm(qkv: &Tensor, heads: usize, scale: f64) -> Result<Tensor> {
     let head_width = head_width(NAME, qkv, heads)?;
-    qkv.contiguous()?.apply_op1(QkNorm { head_width, scale: scale as f32, scales: Kept::new() })
+    let operation = QkNorm { head_width, scale: scale as f32, scales: Kept::new() };
+    qkv.contiguous()?.apply_op1(Profiled(operation))
 }
 
 struct QkNorm {

@@ -2,6 +2,7 @@
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Result, Shape, Tensor, bail};
 
+use crate::profile::Profiled;
 use crate::storage::{Kept, read, tensor, values, zeros};
 use crate::vector::{sum, sum2, vectorized};
 
@@ -22,7 +23,8 @@ pub fn rms_norm(x: &Tensor, gain: &Tensor, epsilon: f32) -> Result<Tensor> {
     if gain.dims() != [channels] {
         bail!("{NAME}: gain {:?} does not fit x {:?}", gain.shape(), x.shape());
     }
-    x.contiguous()?.apply_op2(&gain.contiguous()?, RmsNorm { epsilon, scales: Kept::new() })
+    let operation = Profiled(RmsNorm { epsilon, scales: Kept::new() });
+    x.contiguous()?.apply_op2(&gain.contiguous()?, operation)
 }
 
 /// [`rms_norm`] without a gain.
@@ -32,7 +34,7 @@ pub fn rms_norm(x: &Tensor, gain: &Tensor, epsilon: f32) -> Result<Tensor> {
 /// When the last dimension is empty or the tensor is not `f32` on the CPU.
 pub fn rms_norm_plain(x: &Tensor, epsilon: f32) -> Result<Tensor> {
     channels(x)?;
-    x.contiguous()?.apply_op1(RmsNorm { epsilon, scales: Kept::new() })
+    x.contiguous()?.apply_op1(Profiled(RmsNorm { epsilon, scales: Kept::new() }))
 }
 
 fn channels(x: &Tensor) -> Result<usize> {

@@ -3,6 +3,7 @@
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
 use crate::heads::head_width;
+use crate::profile::Profiled;
 use crate::storage::{read, tensor, values};
 use crate::vector::vectorized;
 
@@ -30,7 +31,7 @@ pub fn rotary(qkv: &Tensor, heads: usize, base: f64) -> Result<Tensor> {
     if !(base.is_normal() && base > 0.0) {
         bail!("{NAME}: base {base} is not a positive number");
     }
-    qkv.contiguous()?.apply_op1(Rotary { head_width, base })
+    qkv.contiguous()?.apply_op1(Profiled(Rotary { head_width, base }))
 }
 
 struct Rotary {

@@ -2,6 +2,7 @@
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
+use crate::profile::Profiled;
 use crate::storage::values;
 use crate::vector::{sum, vectorized};
 
@@ -17,7 +18,7 @@ const NAME: &str = "sum_of_squares";
 ///
 /// When the tensor is not `f32` on the CPU.
 pub fn sum_of_squares(x: &Tensor) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(SumOfSquares)
+    x.contiguous()?.apply_op1(Profiled(SumOfSquares))
 }
 
 struct SumOfSquares;

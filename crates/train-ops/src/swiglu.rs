@@ -2,6 +2,7 @@
 
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail};
 
+use crate::profile::Profiled;
 use crate::storage::{read, tensor, values, zeros};
 use crate::vector::{exp, vectorized};
 
@@ -22,7 +23,7 @@ pub fn swiglu(x: &Tensor) -> Result<Tensor> {
     if channels == 0 || !channels.is_multiple_of(2) {
         bail!("{NAME}: the last dimension of x {:?} has no halves", x.shape());
     }
-    x.contiguous()?.apply_op1(Swiglu)
+    x.contiguous()?.apply_op1(Profiled(Swiglu))
 }
 
 struct Swiglu;

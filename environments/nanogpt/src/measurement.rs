@@ -18,8 +18,8 @@ use crate::{
     trainer::{Task, Trained, Trainer},
 };
 use forerunner_core::{
-    Cause, Error, Evaluation, EvaluationRequest, Finding, Host, Metrics, Purpose, Result, Series,
-    Severity, Slice, Telemetry, Verdict,
+    Cause, Error, Evaluation, EvaluationRequest, Finding, Host, Metrics, PEAK_FLOPS, Purpose,
+    Result, Series, Severity, Slice, Telemetry, Verdict,
 };
 use forerunner_nanogpt_protocol::Snapshot;
 use sha2::{Digest, Sha256};
@@ -322,12 +322,13 @@ fn describe_training(telemetry: &mut Telemetry, trained: &Trained, log: &Log, pe
     number("peak_memory_bytes", finished.peak_memory_bytes as f64);
     number("tokens_per_cpu_second", trained.ledger.tokens as f64 / cpu_seconds);
     number("flops_per_second", flops(trained) / cpu_seconds);
-    number("gemm_peak_flops_per_second", peak_flops);
+    number(PEAK_FLOPS, peak_flops);
     number("share_of_gemm_peak", flops(trained) / cpu_seconds / peak_flops);
     if let Some(counted) = log.counted_flops() {
         number("counted_flops", counted);
     }
     telemetry.sections = log.sections(cpu_seconds);
+    telemetry.operations = log.operations();
     let encoded = trained.snapshot.encode().unwrap_or_default();
     telemetry.facts.insert("snapshot_sha256".into(), hex(&Sha256::digest(encoded)));
     telemetry.facts.insert("sandbox".into(), finished.layers.to_string());

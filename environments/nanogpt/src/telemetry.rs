@@ -1,7 +1,7 @@
 //! What a program reports about itself, cut to size. Shown to people and mutators, never scored:
 //! names and numbers here are the program's words.
 
-use forerunner_core::{Section, Series};
+use forerunner_core::{Operation, Section, Series};
 use forerunner_nanogpt_protocol::{Record, Summary};
 use std::collections::BTreeMap;
 
@@ -13,6 +13,8 @@ const MAX_POINTS: usize = 8192;
 const POINTS_SHOWN: usize = 512;
 /// Most sections of one program.
 const MAX_SECTIONS: usize = 24;
+/// Most operations of one program; the harness has about forty.
+const MAX_OPERATIONS: usize = 64;
 /// Most characters of a name.
 const MAX_NAME: usize = 40;
 
@@ -21,6 +23,7 @@ const MAX_NAME: usize = 40;
 pub(crate) struct Log {
     series: BTreeMap<String, Series>,
     sections: Vec<Section>,
+    operations: Vec<Operation>,
     counted_flops: Option<f64>,
 }
 
@@ -53,6 +56,20 @@ impl Log {
                 seconds: section.cpu_seconds,
             })
             .collect();
+        self.operations = summary
+            .operations
+            .iter()
+            .filter(|operation| operation.seconds.is_finite() && operation.seconds >= 0.0)
+            .take(MAX_OPERATIONS)
+            .map(|operation| Operation {
+                name: name(&operation.name),
+                calls: operation.calls,
+                seconds: operation.seconds,
+                bytes: operation.bytes,
+                flops: operation.flops,
+            })
+            .collect();
+        self.operations.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
     }
 
     /// The last value of a series.
@@ -63,6 +80,11 @@ impl Log {
     /// Floating-point operations as the harness counted them in the program's process.
     pub(crate) fn counted_flops(&self) -> Option<f64> {
         self.counted_flops
+    }
+
+    /// What the operations cost, largest first.
+    pub(crate) fn operations(&self) -> Vec<Operation> {
+        self.operations.clone()
     }
 
     /// The curves, thinned.
@@ -155,6 +177,29 @@ mod tests {
         let names: Vec<_> = sections.iter().map(|s| (s.name.as_str(), s.seconds)).collect();
         assert_eq!(names, [("forward", 3.0), ("other", 2.0), ("data", 1.0)]);
         assert!(Log::default().sections(6.0).is_empty());
+    }
+
+    #[test]
+    fn operations_are_bounded_finite_and_sorted() {
+        let mut log = Log::default();
+        let operation = |name: &str, seconds| forerunner_nanogpt_protocol::Operation {
+            name: name.into(),
+            calls: u64::MAX,
+            seconds,
+            bytes: 8,
+            flops: 2,
+        };
+        let mut operations = vec![operation("nan", f64::NAN), operation("back", -1.0)];
+        operations.extend((0..999).map(|index| operation("a\x1b[2J", f64::from(index))));
+        log.summary(&Summary { operations, ..Summary::default() });
+        let operations = log.operations();
+        assert_eq!(operations.len(), MAX_OPERATIONS);
+        assert!(operations.iter().all(|o| o.name == "a__2J" && o.seconds >= 0.0));
+        assert_eq!((operations[0].seconds, operations[63].seconds), (63.0, 0.0));
+        assert_eq!(
+            (operations[0].calls, operations[0].bytes, operations[0].flops),
+            (u64::MAX, 8, 2)
+        );
     }
 
     #[test]

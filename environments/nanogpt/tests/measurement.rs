@@ -41,6 +41,11 @@ fn an_honest_program_is_measured() {
     for name in ["forward", "backward", "data", "other"] {
         assert!(sections.contains(&name), "{sections:?}");
     }
+    let operations: Vec<_> =
+        one.telemetry.operations.iter().map(|o| (o.name.as_str(), o.calls)).collect();
+    for operation in [("embedding.forward", 60), ("embedding.backward", 60)] {
+        assert!(operations.contains(&operation), "{operations:?}");
+    }
     assert!(one.telemetry.facts["sandbox"].contains("seccomp"));
     assert!(one.telemetry.numbers["peak_memory_bytes"] > 1e6);
 

@@ -60,6 +60,26 @@ fn an_evaluation_as_json() {
 }
 
 #[test]
+fn a_digest_compares_with_the_parent() {
+    let (scratch, log) = finished();
+    let best = log.summary()["best"].as_str().expect("an identity");
+    let text = scratch.forerunner("show run best --digest").good();
+    assert!(
+        text.starts_with(&format!("program {best}: accepted\n\nmetrics\n  distance ")),
+        "{text}"
+    );
+    assert!(text.contains(" (parent "), "{text}");
+    let text = scratch.forerunner("show run reference --digest").good();
+    assert!(text.contains("distance 1\n") && !text.contains("parent"), "{text}");
+    scratch.write("program.txt", "value = -0.25\n");
+    let text = scratch.forerunner("evaluate program.txt --environment trivial --digest").good();
+    assert!(text.starts_with("accepted\n\nmetrics\n  distance 0.25"), "{text}");
+    for both in ["show run --digest --json", "evaluate x --environment trivial --digest --json"] {
+        assert_eq!(scratch.forerunner(both).code, Some(2), "{both}");
+    }
+}
+
+#[test]
 fn an_ambiguous_identity_lists_the_programs() {
     let (scratch, log) = finished();
     // More programs than hexadecimal digits: some share the first one.
@@ -209,6 +229,7 @@ fn hostile_text_does_not_reach_the_terminal() {
     let (scratch, done) = enchanted();
     assert!(done.stdout.contains("a spell"), "the idea is shown: {}", done.stdout);
     assert_harmless("run", &done.stdout);
+    assert_harmless("digest", &scratch.forerunner("show run --digest").good());
     for command in ["show run", "show run --diff", "log run"] {
         let text = scratch.forerunner(command).good();
         assert!(text.contains("over"), "{command} shows the spell's harmless part: {text}");

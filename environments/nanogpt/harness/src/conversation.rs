@@ -145,6 +145,21 @@ fn a_model_is_trained_and_handed_over() {
     assert_eq!(summary.parameters, snapshot.count() as u64);
     let sections: Vec<_> = summary.sections.iter().map(|s| (s.name.as_str(), s.calls)).collect();
     assert_eq!(sections, [("data", 130), ("forward", 130)]);
+    let table = 4 * (VOCAB * VOCAB) as u64;
+    let operations: Vec<_> =
+        summary.operations.iter().map(|o| (o.name.as_str(), o.calls, o.flops)).collect();
+    assert_eq!(
+        operations,
+        [
+            ("embedding.forward", 260, 0),
+            ("cross_entropy.forward", 130, 0),
+            ("cross_entropy.backward", 130, 0),
+            ("embedding.backward", 260, 0),
+            ("adamw", 260, 0)
+        ]
+    );
+    assert_eq!(summary.operations[4].bytes, 260 * 7 * table);
+    assert!(summary.operations.iter().all(|o| o.seconds > 0.0));
     let again = trained();
     assert_eq!((losses, snapshot), (again.0, again.3), "training is reproducible to the last bit");
 }
@@ -230,6 +245,40 @@ fn a_supervisor_that_speaks_otherwise_is_refused() {
     check(FromSupervisor::Stop, "sent stop where parameters had to come");
     let empty = Snapshot::round(std::iter::empty::<(_, &[f32])>()).unwrap();
     check(FromSupervisor::Parameters(empty), "parameter `table`: the snapshot does not hold it");
+}
+
+/// Three numbers in two groups.
+struct Groups([Var; 3]);
+
+impl Model for Groups {
+    fn new(params: &mut Params, _task: &Task) -> Result<Self> {
+        let names = ["block.a", "block.b", "head"];
+        let [a, b, c] = names.map(|name| params.ones(name, ()));
+        Ok(Self([a?, b?, c?]))
+    }
+
+    fn logits(&self, _tokens: &Tokens) -> Result<Tensor> {
+        bail!("nobody evaluates it")
+    }
+}
+
+#[test]
+fn norms_are_recorded_by_group() {
+    let train: fn(&Groups, &Params, &mut Training) -> Result<()> = |model, _, run| {
+        let [a, b, c] = &model.0;
+        let loss = (((&**a * 3.0)? + (&**b * 4.0)?)? + (&**c * 2.0)?)?;
+        run.record_norms(7, &loss.backward()?)
+    };
+    let mut session = Session::start(move |channel| train_and_hand_over(train, channel));
+    let mut records = Vec::new();
+    while let FromProgram::Record(record) = session.receive() {
+        records.push((record.series, record.step, record.value));
+    }
+    let norm = |group: &str, value| (format!("gradient_norm.{group}"), 7, value);
+    assert_eq!(records, [norm("block", 5.0), norm("head", 2.0)]);
+    assert!(matches!(session.receive(), FromProgram::Snapshot(_)), "after the summary");
+    session.send(FromSupervisor::Stop);
+    session.end().unwrap();
 }
 
 #[test]

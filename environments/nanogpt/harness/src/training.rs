@@ -1,14 +1,16 @@
 //! What a training function holds in its hands.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use forerunner_nanogpt_protocol::{
-    BatchRequest, FromProgram, FromSupervisor, Record, Section, Summary,
+    BatchRequest, FromProgram, FromSupervisor, Operation, Record, Section, Summary,
 };
+use forerunner_train_ops as ops;
 
 use crate::channel::{Channel, unexpected};
 use crate::process::cpu_time;
-use crate::{Error, Params, Result, Rng, Task, Tensor, Tokens};
+use crate::{Error, Gradients, Params, Result, Rng, Task, Tensor, Tokens};
 
 /// Tokens to learn from.
 #[derive(Clone, Debug)]
@@ -57,6 +59,9 @@ pub struct Training<'a> {
     params: &'a Params,
     channel: Channel,
     sections: Vec<Section>,
+    /// CPU and wall time of work between batches, and when the work under way began.
+    work: (Duration, Duration),
+    work_since: Option<(Duration, Instant)>,
     /// Whether no training loss was recorded yet for the last batch.
     fresh: bool,
     /// Sum and number of training losses since `recent_loss` was renewed.
@@ -74,6 +79,8 @@ impl<'a> Training<'a> {
             params,
             channel,
             sections: Vec::new(),
+            work: (Duration::ZERO, Duration::ZERO),
+            work_since: None,
             fresh: false,
             losses: (0.0, 0),
             recent_loss: None,
@@ -97,6 +104,7 @@ impl<'a> Training<'a> {
     pub fn batch(&mut self, batch: usize, length: usize) -> Result<Batch> {
         self.check_alive()?;
         let begin = cpu_time();
+        self.end_work(begin);
         let side = |value| u32::try_from(value).map_err(|_| Error::program("batch too large"));
         let request = BatchRequest { batch: side(batch)?, length: side(length)? };
         self.channel.send(&FromProgram::Batch(request))?;
@@ -124,7 +132,9 @@ impl<'a> Training<'a> {
         };
         let served = Batch { inputs: side_by_side(0)?, targets: side_by_side(1)? };
         self.fresh = true;
-        self.charge("data", cpu_time() - begin);
+        let end = cpu_time();
+        self.charge("data", end - begin);
+        self.work_since = Some((end, Instant::now()));
         Ok(served)
     }
 
@@ -152,6 +162,30 @@ impl<'a> Training<'a> {
         }
         let record = Record { series: series.into(), step: step as u64, value };
         self.channel.send(&FromProgram::Record(record))
+    }
+
+    /// Notes the norm of the gradients of every group of parameters, as the series
+    /// `gradient_norm.GROUP`; a group is what names have before their first dot. Telemetry: shown
+    /// and kept, never scored; the program does not see the norms.
+    ///
+    /// This reads every gradient once, which is better done every ten or hundred steps.
+    ///
+    /// # Errors
+    ///
+    /// When the run is over.
+    pub fn record_norms(&mut self, step: usize, gradients: &Gradients) -> Result<()> {
+        let mut squares = BTreeMap::<&str, f64>::new();
+        for parameter in self.params {
+            let group = parameter.name.split('.').next().unwrap_or_default();
+            if let Some(gradient) = gradients.get(&parameter.var) {
+                let sum = ops::sum_of_squares(&gradient.0)?.to_scalar::<f32>()?;
+                *squares.entry(group).or_default() += f64::from(sum);
+            }
+        }
+        for (group, squares) in squares {
+            self.record(&format!("gradient_norm.{group}"), step, squares.sqrt())?;
+        }
+        Ok(())
     }
 
     /// Mean training loss over 64 batches, the first one recorded after each, renewed when the next
@@ -209,16 +243,44 @@ impl<'a> Training<'a> {
         self.sections[idx].cpu_seconds += spent.as_secs_f64();
     }
 
+    /// Adds up the work since the last batch.
+    fn end_work(&mut self, now: Duration) {
+        if let Some((cpu, wall)) = self.work_since.take() {
+            self.work.0 += now - cpu;
+            self.work.1 += wall.elapsed();
+        }
+    }
+
+    /// What the fused operations cost so far on this thread, which is the one that trains. A program
+    /// cannot ask for it: it would be a clock.
+    ///
+    /// Operations are timed by the wall clock, which is cheap to read; on a core that others use too
+    /// all of them are scaled by the share of it that the work between batches got.
+    fn operations(&self) -> Vec<Operation> {
+        let (cpu, wall) = self.work;
+        let share = if cpu.is_zero() { 1.0 } else { cpu.as_secs_f64() / wall.as_secs_f64() };
+        let operation = |cost: &ops::profile::Cost| Operation {
+            name: cost.name(),
+            calls: cost.calls,
+            seconds: cost.time.as_secs_f64() * share.min(1.0),
+            bytes: cost.bytes,
+            flops: cost.flops,
+        };
+        ops::profile::costs().iter().map(operation).collect()
+    }
+
     /// Hands the trained parameters over and waits for leave to exit.
     pub(crate) fn finish(mut self) -> Result<()> {
         self.check_alive()?;
+        self.end_work(cpu_time());
         let snapshot = self.params.snapshot()?;
         if !snapshot.is_finite() {
             return Err(Error::program("a parameter is not finite after training"));
         }
         self.channel.send(&FromProgram::Summary(Summary {
             sections: std::mem::take(&mut self.sections),
-            flops: forerunner_train_ops::flops() as f64,
+            operations: self.operations(),
+            flops: ops::flops() as f64,
             parameters: snapshot.count() as u64,
         }))?;
         self.channel.send(&FromProgram::Snapshot(snapshot))?;

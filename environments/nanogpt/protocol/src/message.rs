@@ -108,11 +108,29 @@ pub struct Section {
     pub cpu_seconds: f64,
 }
 
+/// What one pass of one fused operation, or one optimizer, cost; telemetry only.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Operation {
+    /// Name, such as `linear.backward` or `adamw`.
+    pub name: String,
+    /// How often it ran.
+    pub calls: u64,
+    /// Seconds in it, as the program's own process saw them.
+    pub seconds: f64,
+    /// Bytes of its arguments and results.
+    pub bytes: u64,
+    /// Floating-point operations in its matrix products.
+    pub flops: u64,
+}
+
 /// What the harness counted in the trainer's process, telemetry only.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// Sections in order of first use.
     pub sections: Vec<Section>,
+    /// Operations in order of first use. A harness that does not count them sends none.
+    #[serde(default)]
+    pub operations: Vec<Operation>,
     /// Floating-point operations in matrix products of the fused operations.
     pub flops: f64,
     /// Values in the snapshot.
@@ -349,11 +367,18 @@ mod tests {
     #[test]
     fn every_message_from_a_program_survives_the_pipe() {
         let section = Section { name: "forward".into(), calls: 3, cpu_seconds: 0.5 };
+        let operation =
+            Operation { name: "adamw".into(), calls: 3, seconds: 0.1, bytes: 28, flops: u64::MAX };
         for message in [
             FromProgram::Batch(BatchRequest { batch: 8, length: 64 }),
             FromProgram::Record(Record { series: "loss".into(), step: 4, value: 0.1 }),
             FromProgram::Checkpoint(snapshot()),
-            FromProgram::Summary(Summary { sections: vec![section], flops: 1e12, parameters: 2 }),
+            FromProgram::Summary(Summary {
+                sections: vec![section],
+                operations: vec![operation],
+                flops: 1e12,
+                parameters: 2,
+            }),
             FromProgram::Snapshot(snapshot()),
             FromProgram::Logits(vec![1.5, f32::NEG_INFINITY]),
         ] {
@@ -373,6 +398,18 @@ mod tests {
             panic!("a record was written");
         };
         assert!(back.value.is_nan());
+    }
+
+    #[test]
+    fn a_summary_without_operations_is_read() {
+        let mut pipe = Vec::new();
+        let text = br#"{"sections":[],"flops":1.0,"parameters":2}"#;
+        write_frame(&mut pipe, SUMMARY, &[text]).unwrap();
+        let FromProgram::Summary(summary) = FromProgram::read(&mut pipe.as_slice(), 100).unwrap()
+        else {
+            panic!("a summary was written");
+        };
+        assert_eq!(summary, Summary { flops: 1.0, parameters: 2, ..Summary::default() });
     }
 
     #[test]
