@@ -135,5 +135,6 @@ fn a_store_that_is_no_store() {
     insta::assert_snapshot!(resume(&scratch, ""), @"
     exit 4
     error: run cannot be read as a run: file is not a database
+    hint: its `store.sqlite` is damaged or something else; restore it from a copy, or start another run with `--out DIR`
     ");
 }
