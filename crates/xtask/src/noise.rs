@@ -77,7 +77,9 @@ impl Noise {
         let Options { track, first_seed, .. } = &self.options;
         let n = base.len();
         let of = |values: Vec<f64>| {
-            Estimate::of_mean(&values, CONFIDENCE).context("a measurement is not finite")
+            Estimate::of_mean(&values, CONFIDENCE).context(
+                "a measurement kept lacks its CPU seconds\nhint: give another file with --results",
+            )
         };
         let loss = of(base.iter().map(|run| run.loss).collect())?;
         let seconds = of(base.iter().map(|run| run.seconds.ln()).collect())?;
