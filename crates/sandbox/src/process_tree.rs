@@ -12,6 +12,9 @@ pub(crate) struct Usage {
 }
 
 /// The resident memory of one process; 0 once it has ended.
+///
+/// `statm` sums the kernel's counters over all cores. `stat` shows only what has been carried over
+/// to the shared one, up to 32 pages less for each core, which is nothing for a small process.
 pub(crate) fn resident_bytes(pid: i32) -> u64 {
     let pages = fs::read_to_string(format!("/proc/{pid}/statm"))
         .ok()
@@ -24,9 +27,9 @@ pub(crate) fn resident_bytes(pid: i32) -> u64 {
 pub(crate) fn usage(root: i32) -> Usage {
     let mut total =
         Usage { rss_bytes: 0, cpu: Stat::read(root).map_or(Duration::ZERO, |stat| stat.children) };
-    for stat in descendants(root).into_iter().filter_map(Stat::read) {
-        total.rss_bytes += stat.rss_bytes;
-        total.cpu += stat.own + stat.children;
+    for pid in descendants(root) {
+        total.rss_bytes += resident_bytes(pid);
+        total.cpu += Stat::read(pid).map_or(Duration::ZERO, |stat| stat.own + stat.children);
     }
     total
 }
@@ -87,7 +90,6 @@ struct Stat {
     parent: i32,
     own: Duration,
     children: Duration,
-    rss_bytes: u64,
 }
 
 impl Stat {
@@ -109,7 +111,6 @@ impl Stat {
             parent: i32::try_from(number(4)?).ok()?,
             own: ticks(14)? + ticks(15)?,
             children: ticks(16)? + ticks(17)?,
-            rss_bytes: u64::try_from(number(24)?).ok()? * units.page_bytes,
         })
     }
 }
@@ -133,31 +134,54 @@ fn units() -> &'static Units {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{Read, Write},
+        process::{Child, Command, Stdio},
+    };
+
     use super::*;
 
     #[test]
     fn a_hostile_name_does_not_shift_the_fields() {
         let line = "7 (a) R 1 (b) S 42 7 7 0 -1 0 0 0 0 0 150 50 10 5 20 0 1 0 99 4096 3 0 0";
         let units = Units { page_bytes: 4096, ticks_per_second: 100 };
-        let expected = Stat {
-            parent: 42,
-            own: Duration::from_secs(2),
-            children: Duration::from_millis(150),
-            rss_bytes: 3 * 4096,
-        };
+        let expected =
+            Stat { parent: 42, own: Duration::from_secs(2), children: Duration::from_millis(150) };
         assert_eq!(Stat::parse(line, &units), Some(expected));
         assert_eq!(Stat::parse("7 (a) S", &units), None);
     }
 
     #[test]
     fn both_ways_of_finding_children_agree() {
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let (me, pid) = (std::process::id().cast_signed(), child.id().cast_signed());
         assert!(children_by_parent()[&me].contains(&pid));
         assert!(descendants(me).contains(&pid));
-        assert!(resident_bytes(pid) > 0 && usage(me).rss_bytes > 0);
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(!descendants(me).contains(&pid));
+    }
+
+    #[test]
+    fn the_memory_of_small_processes_is_counted_in_full() {
+        let mut children: Vec<_> = (0..32).map(|_| echo_that_waits()).collect();
+        let each: Vec<u64> =
+            children.iter().map(|child| resident_bytes(child.id().cast_signed())).collect();
+        let together = usage(std::process::id().cast_signed()).rss_bytes;
+        for child in &mut children {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        assert!(each.iter().all(|&bytes| bytes > 0), "{each:?}");
+        assert!(together >= each.iter().sum(), "{together} of {each:?}");
+    }
+
+    /// A process that is up, has answered once and uses no more memory from now on.
+    fn echo_that_waits() -> Child {
+        let mut cat =
+            Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        cat.stdin.as_mut().unwrap().write_all(b"?").unwrap();
+        cat.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        cat
     }
 }
