@@ -4,10 +4,12 @@
 //! Tests drive `target/forerunner/bin/forerunner` as a user would and look only at what a user
 //! can see: exit codes, the two output streams, and files.
 
+mod browser;
 mod events;
 mod fixture;
 mod process;
 
+pub use browser::{Browser, Dom, Scheme};
 pub use events::{Log, log_of, parse_lines};
 pub use fixture::{Fixture, example_environment, strange_plugins};
 pub use process::{Running, wait_until_alone};

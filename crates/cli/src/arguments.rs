@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Evaluate(Evaluate),
     /// Show a run's programs: how the best one came about, with its diffs.
     Show(Show),
+    /// Write a run's report: one HTML page that needs nothing else.
+    Report(Report),
     /// Replay a run's event log, or list the runs in a folder.
     Log(Log),
     /// Look at plugins.
@@ -167,14 +169,21 @@ pub(crate) enum SliceName {
     Vault,
 }
 
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  forerunner show best --diff                   the latest run in runs/: what changed, what it gained
+  forerunner show runs/quickstart-001           the best program, its measurements and its history
+  forerunner show runs/quickstart-001 e5918fff --source > my_gpt.rs
+  forerunner show best --digest                 where its time goes, beside its parent";
+
 /// Show a run's programs.
 #[derive(Debug, Args)]
+#[command(after_help = SHOW_EXAMPLES)]
 pub(crate) struct Show {
-    /// Folder of the run.
-    pub(crate) run: PathBuf,
-    /// `best`, `reference`, or the start of a program's identity.
-    #[arg(default_value = "best")]
-    pub(crate) program: String,
+    /// Folder of the run (default: the latest in runs/), then `best` (the default), `reference`, or
+    /// the start of a program's identity.
+    #[arg(value_names = ["RUN", "PROGRAM"], num_args = 0..=2)]
+    pub(crate) what: Vec<String>,
     /// Show the changes that led to it, step by step (the default for `best`).
     #[arg(long)]
     pub(crate) diff: bool,
@@ -188,6 +197,27 @@ pub(crate) struct Show {
     /// the loss falls.
     #[arg(long, conflicts_with_all = ["diff", "source", "json"])]
     pub(crate) digest: bool,
+}
+
+const REPORT_EXAMPLES: &str = "\
+Examples:
+  forerunner report                             the latest run in runs/
+  forerunner report runs/quickstart-001         writes runs/quickstart-001/report.html
+  forerunner report runs/quickstart-001 --out quickstart.html
+
+`forerunner run` writes the report by itself when it ends; a run that goes on, or was killed, has
+one as well.";
+
+/// Write a run's report: the answer first, then the frontier, the way to the best program, where
+/// the time went, failures, costs, and how to reproduce it. One HTML page that needs nothing else.
+#[derive(Debug, Args)]
+#[command(after_help = REPORT_EXAMPLES)]
+pub(crate) struct Report {
+    /// Folder of the run (default: the latest in runs/).
+    pub(crate) run: Option<PathBuf>,
+    /// The file to write; one that exists is replaced (default: report.html in the run's folder).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 /// Replay a run's event log.

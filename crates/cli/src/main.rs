@@ -6,6 +6,7 @@ mod evaluate;
 mod failure;
 mod paths;
 mod plugin;
+mod report;
 mod run;
 mod show;
 mod worker;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         Command::Run(run) => run::run(run, plugins),
         Command::Evaluate(evaluate) => evaluate::evaluate(evaluate, plugins),
         Command::Show(show) => show::show(&show),
+        Command::Report(report) => report::report(&report),
         Command::Log(log) => show::log(&log),
         Command::Plugin(plugin) => plugin::plugin(&plugin, plugins),
         Command::Data(data) => data::data(data, plugins),

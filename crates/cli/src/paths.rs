@@ -5,6 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Where runs go unless a command says otherwise.
+const RUNS: &str = "runs";
+/// What makes a folder that of a run.
+const STORE: &str = "store.sqlite";
+
 /// The installation this binary belongs to: FORERUNNER_PREFIX, or the folder above `bin/`.
 pub(crate) fn prefix() -> Option<PathBuf> {
     if let Some(prefix) = std::env::var_os("FORERUNNER_PREFIX") {
@@ -39,9 +44,32 @@ pub(crate) fn worker_command() -> std::io::Result<Vec<PathBuf>> {
 pub(crate) fn next_run_folder(name: &str) -> PathBuf {
     let stem = Path::new(name).file_stem().map_or_else(|| "run".into(), |s| s.to_string_lossy());
     (1..)
-        .map(|number| PathBuf::from("runs").join(format!("{stem}-{number:03}")))
+        .map(|number| PathBuf::from(RUNS).join(format!("{stem}-{number:03}")))
         .find(|folder| !folder.exists())
-        .unwrap_or_else(|| PathBuf::from("runs").join(stem.as_ref()))
+        .unwrap_or_else(|| PathBuf::from(RUNS).join(stem.as_ref()))
+}
+
+/// Runs below a folder, by name.
+pub(crate) fn runs_in(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut runs: Vec<PathBuf> = std::fs::read_dir(folder)?
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| is_run(path))
+        .collect();
+    runs.sort();
+    Ok(runs)
+}
+
+/// Whether a folder is that of a run.
+pub(crate) fn is_run(folder: &Path) -> bool {
+    folder.join(STORE).exists()
+}
+
+/// The run in `runs/` that was written to last.
+pub(crate) fn latest_run() -> Option<PathBuf> {
+    let written =
+        |run: &PathBuf| std::fs::metadata(run.join(STORE)).and_then(|m| m.modified()).ok();
+    runs_in(Path::new(RUNS)).ok()?.into_iter().max_by_key(written)
 }
 
 /// A folder that all runs of this user on this machine share while they last: below

@@ -3,7 +3,7 @@
 use crate::{
     arguments::Run,
     failure::{Failure, INTERRUPTED},
-    paths,
+    paths, report,
 };
 use forerunner_core::Objectives;
 use forerunner_report::{
@@ -23,7 +23,7 @@ use signal_hook::{
 };
 use std::{
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -62,11 +62,27 @@ pub(crate) fn run(mut arguments: Run, plugins: &[PathBuf]) -> Result<ExitCode, F
         output.replay(&Store::read(&folder)?.events()?);
     }
     let summary = engine::run(options, &mut |event| output.event(event))?;
-    output.finish(&summary)?;
+    let shown = output.finish(&summary);
+    write_report(&folder, arguments.events.is_some());
+    shown?;
     Ok(match summary.reason {
         EndReason::Interrupted => ExitCode::from(INTERRUPTED),
         EndReason::Evaluations | EndReason::Time => ExitCode::SUCCESS,
     })
+}
+
+/// Writes the report beside the store and says where, unless events are all that is wanted. The run
+/// is over and kept: a report that cannot be written is worth a warning, no more.
+fn write_report(folder: &Path, silent: bool) {
+    let path = report::beside(folder);
+    let written = Store::read(folder).map_err(Failure::from);
+    let said = match written.and_then(|store| report::write(&store, &path)) {
+        Ok(()) if silent => return,
+        Ok(()) => format!("Report:        {}", path.display()),
+        Err(failure) => format!("warning: no report: {failure}"),
+    };
+    // Nothing can be done about a closed standard error.
+    drop(writeln!(io::stderr(), "{said}"));
 }
 
 /// First Ctrl-C (or SIGTERM): finish what is being measured. Second: stop now.

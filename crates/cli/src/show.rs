@@ -3,6 +3,7 @@
 use crate::{
     arguments::{Log, Show},
     failure::Failure,
+    paths::{is_run, latest_run, runs_in},
 };
 use forerunner_core::{Evaluation, Objectives, ProgramId, Slice, digest};
 use forerunner_report::{
@@ -16,13 +17,15 @@ use forerunner_runtime::{
 use std::{
     borrow::Cow,
     io::{self, IsTerminal, Write},
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
 pub(crate) fn show(arguments: &Show) -> Result<ExitCode, Failure> {
-    let store = Store::read(&arguments.run)?;
+    let (run, program) = wanted(&arguments.what)?;
+    let store = Store::read(&run)?;
     let account = account(&store)?;
-    let id = resolve(&store, &account, &arguments.program)?;
+    let id = resolve(&store, &account, &program)?;
     let mut out = io::stdout();
     if arguments.source {
         let program = store.program(&id)?.unwrap_or_default();
@@ -65,6 +68,27 @@ pub(crate) fn show(arguments: &Show) -> Result<ExitCode, Failure> {
         write!(out, "{}\n{}", report.text(), steps(&store, &account, &id)?)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Which run and which program: with one word, whichever it is.
+fn wanted(what: &[String]) -> Result<(PathBuf, String), Failure> {
+    let best = || "best".to_owned();
+    let latest = || {
+        latest_run().ok_or_else(|| {
+            Failure::usage("there is no run in runs/\nhint: name the folder of a run")
+        })
+    };
+    Ok(match what {
+        [] => (latest()?, best()),
+        [word] if Path::new(word).exists() || !names_a_program(word) => (word.into(), best()),
+        [program] => (latest()?, program.clone()),
+        [run, program, ..] => (run.into(), program.clone()),
+    })
+}
+
+/// Whether a word reads like a program rather than a folder.
+fn names_a_program(word: &str) -> bool {
+    matches!(word, "best" | "reference") || word.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// The search's evaluation of a program.
@@ -134,17 +158,11 @@ fn steps(store: &Store, account: &Account, id: &ProgramId) -> Result<String, Fai
 
 pub(crate) fn log(arguments: &Log) -> Result<ExitCode, Failure> {
     let mut out = io::stdout();
-    if !arguments.run.join("store.sqlite").exists() && arguments.run.is_dir() {
-        let mut entries: Vec<_> = std::fs::read_dir(&arguments.run)
-            .map_err(|error| {
-                Failure::reading(&arguments.run, &error, "name a folder that you may list")
-            })?
-            .flatten()
-            .map(|entry| entry.path())
-            .filter(|path| path.join("store.sqlite").exists())
-            .collect();
-        entries.sort();
-        for path in entries {
+    if !is_run(&arguments.run) && arguments.run.is_dir() {
+        let runs = runs_in(&arguments.run).map_err(|error| {
+            Failure::reading(&arguments.run, &error, "name a folder that you may list")
+        })?;
+        for path in runs {
             match Store::read(&path).and_then(|store| account(&store)) {
                 Ok(account) => {
                     let state = match &account.summary {

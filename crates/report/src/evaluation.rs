@@ -2,7 +2,7 @@
 
 use crate::chart::sparkline;
 use crate::number::{bytes, number, quantity};
-use crate::profile::{columns, operations, pad, sections};
+use crate::profile::{columns, groups, operations, pad, sections};
 use crate::sanitize;
 use forerunner_core::{Evaluation, Finding, Objective, ProgramId, Severity, Slice, Verdict};
 use serde_json::{Value, json};
@@ -61,8 +61,8 @@ impl EvaluationReport<'_> {
         })
     }
 
-    /// The same for people: verdict, findings, metrics, curves, sections, operations,
-    /// numbers, facts.
+    /// The same for people: verdict, findings, metrics, curves, sections, operations, groups of
+    /// parameters, numbers, facts.
     pub fn text(&self) -> String {
         let mut text = String::new();
         let _ = writeln!(text, "{}  program {}", verdict(self.evaluation.verdict), self.program);
@@ -77,8 +77,9 @@ impl EvaluationReport<'_> {
             findings(&self.evaluation.findings),
             self.metrics(),
             self.curves(),
-            sections(&self.evaluation.telemetry.sections),
+            sections(&self.evaluation.telemetry),
             operations(&self.evaluation.telemetry),
+            groups(&self.evaluation.telemetry),
             self.numbers(),
             self.facts(),
         ] {
@@ -105,7 +106,10 @@ impl EvaluationReport<'_> {
     }
 
     fn curves(&self) -> String {
-        let curves = self.evaluation.telemetry.series.iter().filter_map(|(name, curve)| {
+        // Those of a group of parameters have a table of their own.
+        let series = &self.evaluation.telemetry.series;
+        let of_run = series.iter().filter(|(name, _)| !name.contains('.'));
+        let curves = of_run.filter_map(|(name, curve)| {
             let (first, last) = (curve.first()?, curve.last()?);
             let line = sparkline(curve, CURVE_WIDTH);
             let values = format!("{} -> {}", number(first.1), number(last.1));
@@ -229,7 +233,7 @@ mod tests {
         telemetry.series.insert("train_loss".to_owned(), curve.collect());
         telemetry.series.insert("empty".to_owned(), Vec::new());
         telemetry.sections = [("backward", 400, 15.5), ("forward", 800, 7.75), ("data", 0, 0.25)]
-            .map(|(name, calls, seconds)| Section { name: name.to_owned(), calls, seconds })
+            .map(|(name, calls, seconds)| Section { calls, seconds, ..Section::named(name) })
             .to_vec();
         telemetry.numbers.insert("peak_memory_bytes".to_owned(), 54_321_000.0);
         telemetry.numbers.insert("tokens_per_second".to_owned(), 72_345.6);

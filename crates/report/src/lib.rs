@@ -14,11 +14,13 @@
 //! | the result, answer first | [`summary()`] |
 //! | how the best program came about | [`lineage()`], [`diff()`] |
 //! | one evaluation as JSON or text | [`EvaluationReport`] |
+//! | a run as one page of HTML | [`html::Report`] |
 
 mod chart;
 mod diff;
 mod evaluation;
 mod gain;
+pub mod html;
 mod lineage;
 pub mod ndjson;
 mod number;

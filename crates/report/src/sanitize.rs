@@ -84,7 +84,7 @@ fn skip_string(chars: &mut Chars<'_>) {
 }
 
 /// Characters that show nothing themselves but change how others are shown.
-fn is_hidden(char: char) -> bool {
+pub(crate) fn is_hidden(char: char) -> bool {
     char.is_control()
         || matches!(
             char,

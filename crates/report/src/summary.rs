@@ -28,7 +28,8 @@ pub fn summary(summary: &Summary, objectives: &Objectives) -> String {
     text
 }
 
-fn answer(summary: &Summary, objectives: &Objectives) -> String {
+/// The sentences about what was found, the claim first.
+pub(crate) fn answer(summary: &Summary, objectives: &Objectives) -> String {
     let Summary { reference, best_metrics, .. } = summary;
     let before = objectives
         .leading(best_metrics)
@@ -119,7 +120,7 @@ fn finalists(confirmation: &Confirmation, objectives: &Objectives) -> String {
 }
 
 /// `28.914 ± 0.2140 s`, with the failures beside it.
-fn spread(seeds: &[Metrics], metric: &str, unit: &str) -> String {
+pub(crate) fn spread(seeds: &[Metrics], metric: &str, unit: &str) -> String {
     let values: Vec<f64> =
         seeds.iter().filter_map(|metrics| metrics.get(metric).copied()).collect();
     let missing = seeds.len() - values.len();
@@ -187,7 +188,7 @@ fn effort(summary: &Summary) -> String {
 }
 
 /// The one place in this crate that names commands. More of the same takes twice the budget.
-fn commands(summary: &Summary) -> String {
+pub(crate) fn commands(summary: &Summary) -> String {
     let run = shell_word(&sanitize::line(&summary.run));
     let budget = match summary.reason {
         EndReason::Interrupted => String::new(),
@@ -204,7 +205,7 @@ fn commands(summary: &Summary) -> String {
 }
 
 /// Quoted for a POSIX shell where that is needed, so that the line can be pasted.
-fn shell_word(text: &str) -> String {
+pub(crate) fn shell_word(text: &str) -> String {
     let plain = |char: char| char.is_ascii_alphanumeric() || "/._-+:@%=".contains(char);
     if !text.is_empty() && text.chars().all(plain) {
         return text.to_owned();
@@ -212,7 +213,8 @@ fn shell_word(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-fn direction(objectives: &Objectives, metric: &str) -> Direction {
+/// Which way of a metric is better.
+pub(crate) fn direction(objectives: &Objectives, metric: &str) -> Direction {
     let found = objectives.0.iter().find(|objective: &&Objective| objective.metric == metric);
     found.map_or(Direction::Minimize, |objective| objective.direction)
 }

@@ -1,7 +1,7 @@
 //! Reads a run back: which program is best, and how it came about.
 
 use crate::{
-    event::{EventKind, Summary},
+    event::{Event, EventKind, Summary},
     store::{Store, StoreError, StoredIteration},
 };
 use forerunner_core::{Objectives, ProgramId};
@@ -19,23 +19,34 @@ pub struct Account {
     pub summary: Option<Summary>,
 }
 
+impl Account {
+    /// Takes in the next event of the log.
+    pub fn take_in(&mut self, event: &Event) {
+        match &event.kind {
+            EventKind::RunStarted { environment, track, objectives, .. } => {
+                self.environment.clone_from(environment);
+                self.track.clone_from(track);
+                self.objectives = Some(objectives.clone());
+            }
+            EventKind::RunFinished(summary) => self.summary = Some((**summary).clone()),
+            _ => {}
+        }
+    }
+
+    /// The winner of the confirmation, when its claim holds.
+    pub fn confirmed(&self) -> Option<&ProgramId> {
+        let finalist = self.summary.as_ref()?.confirmation.as_ref()?.finalists.first()?;
+        finalist.holds.then_some(&finalist.program)
+    }
+}
+
 /// Reads the run's account.
 ///
 /// # Errors
 /// When the store is damaged.
 pub fn account(store: &Store) -> Result<Account, StoreError> {
     let mut account = Account::default();
-    for event in store.events()? {
-        match event.kind {
-            EventKind::RunStarted { environment, track, objectives, .. } => {
-                account.environment = environment;
-                account.track = track;
-                account.objectives = Some(objectives);
-            }
-            EventKind::RunFinished(summary) => account.summary = Some(*summary),
-            _ => {}
-        }
-    }
+    store.each_event(&mut |event| account.take_in(&event))?;
     Ok(account)
 }
 
@@ -44,14 +55,8 @@ pub fn account(store: &Store) -> Result<Account, StoreError> {
 /// # Errors
 /// When the store is damaged.
 pub fn best(store: &Store, account: &Account) -> Result<Option<ProgramId>, StoreError> {
-    let confirmed = account
-        .summary
-        .as_ref()
-        .and_then(|summary| summary.confirmation.as_ref())
-        .and_then(|confirmation| confirmation.finalists.first())
-        .filter(|finalist| finalist.holds);
-    if let Some(finalist) = confirmed {
-        return Ok(Some(finalist.program.clone()));
+    if let Some(confirmed) = account.confirmed() {
+        return Ok(Some(confirmed.clone()));
     }
     let Some(objectives) = &account.objectives else { return Ok(None) };
     let accepted = store.iterations()?.into_iter().filter(|one| one.evaluation.is_accepted());

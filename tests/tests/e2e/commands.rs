@@ -2,10 +2,11 @@
 
 use forerunner_tests::Scratch;
 
-const COMMANDS: [&str; 9] = [
+const COMMANDS: [&str; 10] = [
     "run",
     "evaluate",
     "show",
+    "report",
     "log",
     "plugin list",
     "plugin inspect",

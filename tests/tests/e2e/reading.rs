@@ -36,6 +36,27 @@ fn the_best_program_with_its_history() {
 }
 
 #[test]
+fn the_latest_run_needs_no_name() {
+    let scratch = Scratch::trivial();
+    insta::assert_snapshot!(scratch.forerunner("show best --diff").failure(), @"
+    exit 2
+    error: there is no run in runs/
+    hint: name the folder of a run
+    ");
+    for _ in 0..2 {
+        scratch.forerunner("run trivial.toml --set budget.evaluations=10").good();
+    }
+    let latest = scratch.forerunner("show runs/trivial-002 best --diff").good();
+    assert_eq!(scratch.forerunner("show best --diff").good(), latest);
+    assert_eq!(scratch.forerunner("show --diff").good(), latest);
+    // Another run is written to: it becomes the latest.
+    let more = "run --resume runs/trivial-001 --set budget.evaluations=40";
+    scratch.forerunner(more).good();
+    let first = scratch.forerunner("show runs/trivial-001 reference").good();
+    assert_eq!(scratch.forerunner("show reference").good(), first);
+}
+
+#[test]
 fn a_program_as_it_is() {
     let (scratch, log) = finished();
     let source = scratch.forerunner("show run best --source").good();

@@ -111,32 +111,34 @@ impl Store {
             .map_err(self.error())
     }
 
-    fn iterations_where(&self, condition: &str) -> Result<Vec<StoredIteration>> {
-        let query = format!(
-            "SELECT i.iteration, i.generation, i.island, i.mutator, i.parent, i.program, i.idea,
-                    i.cost, i.repairs, i.duplicate, e.id, e.verdict, e.cause, e.metrics, e.telemetry
-             FROM iterations i JOIN evaluations e ON e.id = i.evaluation
-             WHERE {condition} ORDER BY i.iteration"
-        );
+    /// The iteration of this number; 0 is the reference. Its evaluation comes without curves and
+    /// findings.
+    ///
+    /// # Errors
+    /// When the store is damaged.
+    pub fn iteration(&self, number: u64) -> Result<Option<StoredIteration>> {
+        Ok(self.iterations_where(&format!("i.iteration = {number}"))?.pop())
+    }
+
+    /// Hands every iteration to `take` in order of completion, one at a time, evaluations without
+    /// telemetry and findings: however many there are, one is in memory.
+    ///
+    /// # Errors
+    /// When the store is damaged.
+    pub fn each_iteration(&self, take: &mut dyn FnMut(StoredIteration)) -> Result<()> {
+        let query = iterations_query("'{}'", "1", "e.id");
         let mut statement = self.connection.prepare(&query).map_err(self.error())?;
-        let rows = statement.query_map([], |row| {
-            Ok(StoredIteration {
-                iteration: Iteration {
-                    iteration: row.get::<_, i64>(0)? as u64,
-                    generation: row.get::<_, i64>(1)? as u64,
-                    island: row.get(2)?,
-                    mutator: row.get(3)?,
-                    parent: row.get::<_, Option<String>>(4)?.map(ProgramId),
-                    program: row.get::<_, Option<String>>(5)?.map(ProgramId),
-                    idea: rows::parse(row, 6)?,
-                    cost: rows::parse(row, 7)?,
-                    repairs: row.get(8)?,
-                    duplicate: row.get(9)?,
-                },
-                evaluation_id: row.get(10)?,
-                evaluation: rows::read_evaluation(row, 11)?,
-            })
-        });
+        let mut rows = statement.query([]).map_err(self.error())?;
+        while let Some(row) = rows.next().map_err(self.error())? {
+            take(read_iteration(row).map_err(self.error())?);
+        }
+        Ok(())
+    }
+
+    fn iterations_where(&self, condition: &str) -> Result<Vec<StoredIteration>> {
+        let query = iterations_query("e.telemetry", condition, "i.iteration");
+        let mut statement = self.connection.prepare(&query).map_err(self.error())?;
+        let rows = statement.query_map([], read_iteration);
         rows.and_then(Iterator::collect).map_err(self.error())
     }
 
@@ -228,13 +230,26 @@ impl Store {
     /// # Errors
     /// When the store is damaged.
     pub fn events(&self) -> Result<Vec<Event>> {
+        let mut events = Vec::new();
+        self.each_event(&mut |event| events.push(event))?;
+        Ok(events)
+    }
+
+    /// Hands every event to `take` in order, one at a time.
+    ///
+    /// # Errors
+    /// When the store is damaged.
+    pub fn each_event(&self, take: &mut dyn FnMut(Event)) -> Result<()> {
         let mut statement = self
             .connection
             .prepare("SELECT json FROM events ORDER BY seq")
             .map_err(self.error())?;
-        let rows = statement.query_map([], |row| row.get::<_, String>(0));
-        let texts: Vec<String> = rows.and_then(Iterator::collect).map_err(self.error())?;
-        texts.iter().map(|text| self.decode(text)).collect()
+        let mut rows = statement.query([]).map_err(self.error())?;
+        while let Some(row) = rows.next().map_err(self.error())? {
+            let text = row.get_ref(0).and_then(|text| Ok(text.as_str()?)).map_err(self.error())?;
+            take(self.decode(text)?);
+        }
+        Ok(())
     }
 
     /// Runs SQLite's own integrity check.
@@ -259,4 +274,33 @@ impl Store {
             message: error.to_string(),
         })
     }
+}
+
+/// `telemetry` is the column's expression.
+fn iterations_query(telemetry: &str, condition: &str, order: &str) -> String {
+    format!(
+        "SELECT i.iteration, i.generation, i.island, i.mutator, i.parent, i.program, i.idea,
+                i.cost, i.repairs, i.duplicate, e.id, e.verdict, e.cause, e.metrics, {telemetry}
+         FROM iterations i JOIN evaluations e ON e.id = i.evaluation
+         WHERE {condition} ORDER BY {order}"
+    )
+}
+
+fn read_iteration(row: &rusqlite::Row<'_>) -> rusqlite::Result<StoredIteration> {
+    Ok(StoredIteration {
+        iteration: Iteration {
+            iteration: row.get::<_, i64>(0)? as u64,
+            generation: row.get::<_, i64>(1)? as u64,
+            island: row.get(2)?,
+            mutator: row.get(3)?,
+            parent: row.get::<_, Option<String>>(4)?.map(ProgramId),
+            program: row.get::<_, Option<String>>(5)?.map(ProgramId),
+            idea: rows::parse(row, 6)?,
+            cost: rows::parse(row, 7)?,
+            repairs: row.get(8)?,
+            duplicate: row.get(9)?,
+        },
+        evaluation_id: row.get(10)?,
+        evaluation: rows::read_evaluation(row, 11)?,
+    })
 }
