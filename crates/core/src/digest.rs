@@ -2,10 +2,11 @@
 //! how the loss fell, and what is different from another evaluation.
 
 mod curve;
+mod run;
 mod text;
 mod time;
 
-use crate::{Evaluation, Finding, Objective, Severity, Verdict};
+use crate::{Evaluation, Finding, Objective, PEAK_FLOPS, Severity, Verdict};
 use std::{borrow::Cow, fmt::Write as _};
 use text::{change, line, number, word};
 
@@ -39,20 +40,28 @@ pub fn digest(
 ) -> String {
     let other = against.map(|(name, evaluation)| Other { name: word(name), evaluation });
     let other = other.as_ref();
-    // Each with the characters that it may take: long names must not crowd out what follows.
+    // Each with the characters that are its own: long names must not crowd out what follows.
     let blocks = [
-        (findings(&evaluation.findings), 420),
-        (metrics(evaluation, objectives, other), 550),
-        (curve::loss(evaluation, other), 1300),
+        (findings(&evaluation.findings), 380),
+        (metrics(evaluation, objectives, other), 450),
+        (curve::loss(evaluation, other), 1150),
         (time::sections(evaluation, other), 350),
-        (time::operations(evaluation, other), 950),
-        (numbers(evaluation), 380),
+        (time::operations(evaluation, other), 850),
+        (run::phases(evaluation) + &run::memory(evaluation), 250),
+        (run::groups(evaluation), 250),
+        (numbers(evaluation), 200),
     ];
     let mut text = verdict(evaluation.verdict);
     text.push('\n');
-    for (block, budget) in blocks.iter().filter(|(block, _)| !block.is_empty()) {
+    // What some leave goes to the first that need more.
+    let lines_between = blocks.len();
+    let taken: usize = blocks.iter().map(|(block, own)| block.len().min(*own)).sum();
+    let mut left = MAX_DIGEST - text.len() - lines_between - taken;
+    for (block, own) in blocks.iter().filter(|(block, _)| !block.is_empty()) {
+        let more = block.len().saturating_sub(*own).min(left);
+        left -= more;
         text.push('\n');
-        text.push_str(&clipped(block, *budget));
+        text.push_str(&clipped(block, own + more));
     }
     debug_assert!(text.len() <= MAX_DIGEST, "the budgets leave room for the verdict");
     text
@@ -140,9 +149,10 @@ fn metrics(evaluation: &Evaluation, objectives: &[Objective], other: Option<&Oth
 
 /// Single numbers, those of the largest interest to whoever makes programs faster first.
 fn numbers(evaluation: &Evaluation) -> String {
-    const FIRST: [&str; 2] = ["peak_memory_bytes", "tokens_per_cpu_second"];
+    const FIRST: [&str; 3] = ["tokens_per_cpu_second", "share_of_gemm_peak", PEAK_FLOPS];
     let numbers = &evaluation.telemetry.numbers;
-    let rest = numbers.keys().map(String::as_str).filter(|name| !FIRST.contains(name));
+    let shown = |name: &&str| !FIRST.contains(name) && !run::MEMORY.contains(name);
+    let rest = numbers.keys().map(String::as_str).filter(shown);
     let names = FIRST.into_iter().filter(|name| numbers.contains_key(*name)).chain(rest);
     let shown: Vec<String> = names
         .take(MAX_NUMBERS)

@@ -91,6 +91,13 @@ pub struct EnvironmentSpec {
     /// measurements in processes of their own.
     #[serde(default)]
     pub expensive_check: bool,
+    /// Cores that one evaluation uses at the same time; the host gives it as many to itself.
+    #[serde(default = "one")]
+    pub cores: usize,
+}
+
+fn one() -> usize {
+    1
 }
 
 impl EnvironmentSpec {
@@ -107,6 +114,7 @@ impl EnvironmentSpec {
             features: Vec::new(),
             reference: Program::default(),
             expensive_check: false,
+            cores: one(),
         }
     }
 
@@ -204,11 +212,21 @@ pub struct EvaluationRequest {
     /// The core or device this measurement has to itself, when the host gave one.
     #[serde(default)]
     pub slot: Option<usize>,
+    /// Further cores that it has to itself, where [`EnvironmentSpec::cores`] asks for more than one.
+    #[serde(default)]
+    pub more_cores: Vec<usize>,
 }
 
 impl EvaluationRequest {
     /// A search evaluation of `program` on the dev slice.
     pub fn new(program: Program, seed: u64) -> Self {
-        Self { program, seed, slice: Slice::Dev, purpose: Purpose::Search, slot: None }
+        Self {
+            program,
+            seed,
+            slice: Slice::Dev,
+            purpose: Purpose::Search,
+            slot: None,
+            more_cores: Vec::new(),
+        }
     }
 }

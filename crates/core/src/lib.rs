@@ -26,6 +26,7 @@ mod digest;
 mod environment;
 mod error;
 mod evaluation;
+mod group;
 mod host;
 mod mutator;
 mod objective;
@@ -41,6 +42,7 @@ pub use environment::{
 };
 pub use error::{Error, Result};
 pub use evaluation::{Cause, Evaluation, Finding, Severity, Verdict};
+pub use group::{GRADIENT_NORM, Group, RELATIVE_UPDATE, UPDATE_NORM, late_median};
 pub use host::{Host, NoHost};
 pub use mutator::{
     Attempt, Change, Cost, Idea, Interval, Mutator, Outcome, Proposal, ProposalRequest,
@@ -50,4 +52,7 @@ pub use objective::{Direction, Metrics, Objective, Objectives};
 pub use program::{Program, ProgramId};
 pub use seed::Seed;
 pub use selector::{Member, Select, Selection, Selector, SelectorView, Standing};
-pub use telemetry::{Operation, PEAK_FLOPS, Section, Series, Telemetry, thinned};
+pub use telemetry::{
+    ALLOCATIONS_PER_STEP, Operation, PEAK_FLOPS, SECONDS_PER_TOKEN, Section, Series,
+    TOKENS_PER_STEP, Telemetry, thinned,
+};

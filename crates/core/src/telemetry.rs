@@ -15,6 +15,12 @@ pub struct Section {
     pub calls: u64,
     /// Total seconds.
     pub seconds: f64,
+    /// Bytes of arguments and results of the operations in it; 0 where they are not counted.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Floating-point operations in the matrix products in it; 0 where they are not counted.
+    #[serde(default)]
+    pub flops: u64,
 }
 
 /// What one pass of one operation cost in all.
@@ -37,6 +43,16 @@ pub struct Operation {
 /// Name of the number that tells the highest rate of matrix products seen on the core, in
 /// floating-point operations per second.
 pub const PEAK_FLOPS: &str = "gemm_peak_flops_per_second";
+
+/// Name of the number that tells how often the program asked for memory in a step of training.
+pub const ALLOCATIONS_PER_STEP: &str = "allocations_per_step";
+
+/// Name of the series of seconds that a token took, one point for each phase of the run, at its
+/// last step.
+pub const SECONDS_PER_TOKEN: &str = "seconds_per_token";
+
+/// Name of the series of tokens in a step, one point for each phase of the run, at its last step.
+pub const TOKENS_PER_STEP: &str = "tokens_per_step";
 
 /// Curves, profile and facts of one evaluation. Shown to people and mutators, never scored.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -74,6 +90,18 @@ impl Telemetry {
     /// Highest rate of matrix products seen on the core, in floating-point operations per second.
     pub fn peak_flops(&self) -> Option<f64> {
         self.numbers.get(PEAK_FLOPS).copied().filter(|peak| peak.is_finite() && *peak > 0.0)
+    }
+}
+
+impl Section {
+    /// A section in which nothing was spent yet.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self { name: name.into(), calls: 0, seconds: 0.0, bytes: 0, flops: 0 }
+    }
+
+    /// Floating-point operations per second of its matrix products; `None` where it has none.
+    pub fn flops_per_second(&self) -> Option<f64> {
+        (self.flops > 0 && self.seconds > 0.0).then(|| self.flops as f64 / self.seconds)
     }
 }
 

@@ -133,7 +133,7 @@ impl Stage {
         seccomp_filter::install(&seccomp_filter::Circumstances {
             profile: policy.profile,
             pid: std::process::id().cast_signed(),
-            pinned: policy.cpu.is_some(),
+            pinned: !policy.cores.is_empty(),
             landlock_abi: abi,
             signals_stay_inside: abi >= 6 || layers.pid_namespace,
             chmod_is_harmless: layers.read_only_view || layers.dropped_root,
@@ -169,13 +169,17 @@ fn connect_stdin(stdin: &OwnedFd) -> io::Result<()> {
 }
 
 fn pin(policy: &Policy) -> Result<(), Failure> {
-    let Some(core) = policy.cpu else { return Ok(()) };
+    if policy.cores.is_empty() {
+        return Ok(());
+    }
     let mut set = CpuSet::new();
-    let pinned = set.set(core).and_then(|()| sched_setaffinity(Pid::this(), &set));
+    let chosen = policy.cores.iter().try_for_each(|&core| set.set(core));
+    let pinned = chosen.and_then(|()| sched_setaffinity(Pid::this(), &set));
     pinned.map_err(|error| {
+        let cores: Vec<_> = policy.cores.iter().map(usize::to_string).collect();
         Failure::setup(
-            &format!("cannot pin to core {core}"),
-            format!("{error}\nhint: choose a core this process may use (see `taskset -p $$`)"),
+            &format!("cannot pin to core {}", cores.join(" and ")),
+            format!("{error}\nhint: choose cores this process may use (see `taskset -p $$`)"),
         )
     })
 }

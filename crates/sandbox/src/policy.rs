@@ -43,8 +43,9 @@ pub struct Policy {
     pub env: Vec<(String, String)>,
     /// How much of everything.
     pub limits: Limits,
-    /// Pin the process to this core. It cannot move away: changing the affinity is refused then.
-    pub cpu: Option<usize>,
+    /// Pin the process to these cores, unless there are none. It cannot move away: changing the
+    /// affinity is refused then.
+    pub cores: Vec<usize>,
     /// Run with resource limits and tree kill only, when the user has explicitly accepted that the
     /// program can then read, write and send whatever the user can.
     pub unsafe_no_sandbox: bool,
@@ -97,7 +98,7 @@ impl Policy {
             work_dir_writable: false,
             env: Vec::new(),
             limits: Limits::default(),
-            cpu: None,
+            cores: Vec::new(),
             unsafe_no_sandbox: false,
         }
     }

@@ -1,5 +1,6 @@
-//! CPU microseconds of every operation, forward and with its backward pass, at the sizes of the
-//! reference program of track `cpu`: `cargo run --release -p forerunner-train-ops --example costs`.
+//! Microseconds of every operation, forward and with its backward pass, at the sizes of the reference
+//! program of track `cpu`: `cargo run --release -p forerunner-train-ops --example costs`, on two
+//! threads with `-- 2`.
 #![expect(clippy::print_stdout, reason = "the figures are the point of this program")]
 #![expect(unsafe_code, reason = "the allocator is set by a foreign call")]
 
@@ -22,6 +23,8 @@ fn main() -> Result<()> {
         libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 30);
         libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
     }
+    let threads = std::env::args().nth(1).map_or(1, |count| count.parse().expect("a number"));
+    ops::use_threads(threads)?;
     let noise = |shape: &[usize]| Var::from_tensor(&Tensor::randn(0f32, 1.0, shape, &Device::Cpu)?);
     let x = noise(&[8, ROWS / 8, CHANNELS])?;
     let wide = noise(&[8, ROWS / 8, 4 * CHANNELS])?;

@@ -4,6 +4,7 @@ use candle_core::{Result, Tensor, Var};
 
 use crate::profile::step;
 use crate::storage::zeros;
+use crate::threads::in_shares;
 use crate::update::update;
 use crate::vector::{sum2, vectorized};
 
@@ -69,16 +70,19 @@ pub fn adamw(
     let _running = step("adamw", 7 * first.len());
     update("adamw", parameter, gradient, scale, first.len(), |parameter, gradient, scale| {
         let step = Step::new(settings, scale);
-        vectorized(
-            #[inline(always)]
-            || {
-                let state = first.iter_mut().zip(second.iter_mut());
-                for ((p, &g), (m, v)) in parameter.iter_mut().zip(gradient).zip(state) {
-                    step.remember(g, m, v);
-                    *p = *p * step.keep - step.change(*m, *v);
-                }
-            },
-        );
+        let work = (parameter, gradient, &mut **first, &mut **second);
+        in_shares(work, usize::MAX, gradient.len() / 2, |(parameter, gradient, first, second)| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    let state = first.iter_mut().zip(second);
+                    for ((p, &g), (m, v)) in parameter.iter_mut().zip(gradient).zip(state) {
+                        step.remember(g, m, v);
+                        *p = *p * step.keep - step.change(*m, *v);
+                    }
+                },
+            );
+        });
     })
 }
 

@@ -8,6 +8,7 @@ use crate::heads::head_width;
 use crate::product::{Old, View, product};
 use crate::profile::Profiled;
 use crate::storage::{Kept, read, tensor, values, zeros};
+use crate::threads::{Rows, in_shares};
 use crate::vector::{exp, max, sum, sum2, vectorized};
 
 /// Query positions handled together; keys that none of them sees are skipped.
@@ -101,6 +102,71 @@ impl Sizes {
         (position + 1).saturating_sub(self.window)..position + 1
     }
 
+    /// Fills results and probabilities of some sequences, which are all that the arguments have.
+    fn forward(self, qkv: &[f32], y: &mut [f32], probabilities: &mut [f32]) {
+        let Self { length, width, scale, .. } = self;
+        let pairs = probabilities.chunks_exact_mut((length * length).max(1));
+        for (p, (packed, plain)) in pairs.zip(self.offsets()) {
+            let (qkv, y) = (&qkv[packed..], &mut y[plain..]);
+            for (first, count, seen) in self.blocks() {
+                let block = &mut p[first * length..(first + count) * length];
+                let queries = self.part(qkv, 0, (first, count));
+                let keys = self.part(qkv, 1, (seen.start, seen.len())).transposed();
+                product(&mut block[seen.start..], length, Old::Replace, queries, keys, scale);
+                softmax_rows(block, self, first, &seen);
+                let block = View::strided(&block[seen.start..], count, seen.len(), length);
+                let values = self.part(qkv, 2, (seen.start, seen.len()));
+                product(&mut y[first * width..], width, Old::Replace, block, values, 1.0);
+            }
+        }
+    }
+
+    /// Fills the gradients of some sequences, from their `qkv`, results and gradients of results.
+    fn backward(
+        self,
+        (qkv, y, dy): (&[f32], &[f32], &[f32]),
+        probabilities: &[f32],
+        dqkv: &mut [f32],
+    ) {
+        let Self { length, width, head_width, scale, .. } = self;
+        let mut ds = zeros(BLOCK * length);
+        let pairs = probabilities.chunks_exact((length * length).max(1));
+        for (p, (packed, plain)) in pairs.zip(self.offsets()) {
+            let (qkv, dqkv) = (&qkv[packed..], &mut dqkv[packed..]);
+            let (y, dy) = (&y[plain..], &dy[plain..]);
+            for (first, count, seen) in self.blocks() {
+                let keys = (seen.start, seen.len());
+                let p_block = &p[first * length + seen.start..(first + count) * length];
+                let dy_block = View::strided(&dy[first * width..], count, head_width, width);
+                let values = self.part(qkv, 2, keys).transposed();
+                product(&mut ds, length, Old::Replace, dy_block, values, 1.0);
+                vectorized(
+                    #[inline(always)]
+                    || {
+                        let rows = ds.chunks_exact_mut(length).zip(p_block.chunks(length));
+                        for (row_idx, (ds, p)) in rows.enumerate() {
+                            let at = (first + row_idx) * width;
+                            let (dy, y) = (&dy[at..at + head_width], &y[at..at + head_width]);
+                            let dot = sum2(dy, y, |a, b| a * b);
+                            for (ds, &p) in ds[..seen.len()].iter_mut().zip(p) {
+                                *ds = p * (*ds - dot) * scale;
+                            }
+                        }
+                    },
+                );
+                let ds_block = View::strided(&ds, count, seen.len(), length);
+                let p_block = View::strided(p_block, count, seen.len(), length);
+                let (queries, keys) = (self.part(qkv, 0, (first, count)), self.part(qkv, 1, keys));
+                let stride = 3 * width;
+                let past = seen.start * stride;
+                let (dq, dk, dv) = (first * stride, past + width, past + 2 * width);
+                product(&mut dqkv[dq..], stride, Old::Replace, ds_block, keys, 1.0);
+                product(&mut dqkv[dk..], stride, Old::Add, ds_block.transposed(), queries, 1.0);
+                product(&mut dqkv[dv..], stride, Old::Add, p_block.transposed(), dy_block, 1.0);
+            }
+        }
+    }
+
     /// A head's queries, keys or values (`third` 0, 1, 2) from position `first` on.
     fn part<'a>(self, qkv: &'a [f32], third: usize, (first, count): (usize, usize)) -> View<'a> {
         let stride = 3 * self.width;
@@ -142,23 +208,18 @@ impl CustomOp1 for Attention {
     fn cpu_fwd(&self, qkv: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let qkv = values::<f32>(self.name, qkv, layout)?;
         let sizes = Sizes::new(layout.shape(), self.heads, self.window)?;
-        let Sizes { batch, length, heads, width, scale, .. } = sizes;
+        let Sizes { batch, length, heads, width, .. } = sizes;
         let mut y = zeros(batch * length * width);
         let mut probabilities = zeros(batch * heads * length * length);
-        let pairs = probabilities.chunks_exact_mut((length * length).max(1));
-        for (p, (packed, plain)) in pairs.zip(sizes.offsets()) {
-            let (qkv, y) = (&qkv[packed..], &mut y[plain..]);
-            for (first, count, seen) in sizes.blocks() {
-                let block = &mut p[first * length..(first + count) * length];
-                let queries = sizes.part(qkv, 0, (first, count));
-                let keys = sizes.part(qkv, 1, (seen.start, seen.len())).transposed();
-                product(&mut block[seen.start..], length, Old::Replace, queries, keys, scale);
-                softmax_rows(block, sizes, first, &seen);
-                let block = View::strided(&block[seen.start..], count, seen.len(), length);
-                let values = sizes.part(qkv, 2, (seen.start, seen.len()));
-                product(&mut y[first * width..], width, Old::Replace, block, values, 1.0);
-            }
-        }
+        let cost = probabilities.len();
+        let work = (
+            Rows::new(qkv, length * 3 * width),
+            Rows::new(&mut *y, length * width),
+            Rows::new(&mut *probabilities, heads * length * length),
+        );
+        in_shares(work, batch, cost, |(qkv, y, probabilities)| {
+            sizes.forward(qkv.values, y.values, probabilities.values);
+        });
         self.probabilities.put(probabilities);
         Ok((CpuStorage::F32(y), (batch, length, width).into()))
     }
@@ -166,48 +227,21 @@ impl CustomOp1 for Attention {
     fn bwd(&self, qkv: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         let probabilities = self.probabilities.take(self.name)?;
         let sizes = Sizes::new(qkv.shape(), self.heads, self.window)?;
-        let Sizes { length, width, head_width, scale, .. } = sizes;
+        let Sizes { batch, length, heads, width, .. } = sizes;
         let dy = dy.contiguous()?;
         let (dy, y) = (read(self.name, &dy)?, read(self.name, y)?);
         let qkv_values = read(self.name, qkv)?;
         let mut dqkv = zeros(qkv_values.len());
-        let mut ds = zeros(BLOCK * length);
-        let pairs = probabilities.chunks_exact((length * length).max(1));
-        for (p, (packed, plain)) in pairs.zip(sizes.offsets()) {
-            let (qkv, dqkv) = (&qkv_values[packed..], &mut dqkv[packed..]);
-            let (y, dy) = (&y[plain..], &dy[plain..]);
-            for (first, count, seen) in sizes.blocks() {
-                let keys = (seen.start, seen.len());
-                let p_block = &p[first * length + seen.start..(first + count) * length];
-                let dy_block = View::strided(&dy[first * width..], count, head_width, width);
-                let values = sizes.part(qkv, 2, keys).transposed();
-                product(&mut ds, length, Old::Replace, dy_block, values, 1.0);
-                vectorized(
-                    #[inline(always)]
-                    || {
-                        let rows = ds.chunks_exact_mut(length).zip(p_block.chunks(length));
-                        for (row_idx, (ds, p)) in rows.enumerate() {
-                            let at = (first + row_idx) * width;
-                            let (dy, y) = (&dy[at..at + head_width], &y[at..at + head_width]);
-                            let dot = sum2(dy, y, |a, b| a * b);
-                            for (ds, &p) in ds[..seen.len()].iter_mut().zip(p) {
-                                *ds = p * (*ds - dot) * scale;
-                            }
-                        }
-                    },
-                );
-                let ds_block = View::strided(&ds, count, seen.len(), length);
-                let p_block = View::strided(p_block, count, seen.len(), length);
-                let (queries, keys) =
-                    (sizes.part(qkv, 0, (first, count)), sizes.part(qkv, 1, keys));
-                let stride = 3 * width;
-                let past = seen.start * stride;
-                let (dq, dk, dv) = (first * stride, past + width, past + 2 * width);
-                product(&mut dqkv[dq..], stride, Old::Replace, ds_block, keys, 1.0);
-                product(&mut dqkv[dk..], stride, Old::Add, ds_block.transposed(), queries, 1.0);
-                product(&mut dqkv[dv..], stride, Old::Add, p_block.transposed(), dy_block, 1.0);
-            }
-        }
+        let work = (
+            Rows::new(&*qkv_values, length * 3 * width),
+            Rows::new(&*y, length * width),
+            Rows::new(&*dy, length * width),
+            Rows::new(&*probabilities, heads * length * length),
+            Rows::new(&mut *dqkv, length * 3 * width),
+        );
+        in_shares(work, batch, 2 * probabilities.len(), |(qkv, y, dy, p, dqkv)| {
+            sizes.backward((qkv.values, y.values, dy.values), p.values, dqkv.values);
+        });
         Ok(Some(tensor(dqkv, qkv.shape())?))
     }
 }

@@ -3,7 +3,8 @@
 use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor, bail};
 
 use crate::profile::Profiled;
-use crate::storage::{Kept, tensor, values};
+use crate::storage::{Kept, tensor, values, zeros};
+use crate::threads::{Rows, in_shares};
 use crate::vector::{exp, max, sum, vectorized};
 
 const NAME: &str = "cross_entropy";
@@ -81,16 +82,24 @@ impl CustomOp2 for CrossEntropy {
         let targets = checked_targets(NAME, targets, tl, vocabulary)?;
         let mut gradient = logits.to_vec();
         let weight = 1.0 / targets.len() as f32;
-        let total: f64 = vectorized(
-            #[inline(always)]
-            || {
-                let rows = gradient.chunks_exact_mut(vocabulary).zip(targets);
-                rows.map(|(row, &target)| {
-                    f64::from(loss_and_gradient(row, target as usize, weight))
-                })
-                .sum()
-            },
+        let mut losses = zeros(targets.len());
+        let work = (
+            Rows::new(&mut *gradient, vocabulary),
+            Rows::new(targets, 1),
+            Rows::new(&mut *losses, 1),
         );
+        in_shares(work, targets.len(), logits.len() / 2, |(gradient, targets, losses)| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    let rows = gradient.values.chunks_exact_mut(vocabulary).zip(targets.values);
+                    for ((row, &target), loss) in rows.zip(losses.values) {
+                        *loss = loss_and_gradient(row, target as usize, weight);
+                    }
+                },
+            );
+        });
+        let total: f64 = losses.into_iter().map(f64::from).sum();
         let loss = (total / targets.len() as f64) as f32;
         self.gradient.put(gradient);
         Ok((CpuStorage::F32(vec![loss]), ().into()))

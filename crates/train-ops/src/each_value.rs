@@ -4,6 +4,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
 use crate::profile::Profiled;
 use crate::storage::{read, tensor, values, zeros};
+use crate::threads::in_shares;
 use crate::vector::{tanh, vectorized};
 
 /// `max(x, 0)²`, value by value (So et al., arXiv 2109.08668).
@@ -58,14 +59,16 @@ where
     fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = values::<f32>(self.name, x, xl)?;
         let mut y = zeros(x.len());
-        vectorized(
-            #[inline(always)]
-            || {
-                for (y, &x) in y.iter_mut().zip(x) {
-                    *y = (self.forward)(x);
-                }
-            },
-        );
+        in_shares((&mut *y, x), usize::MAX, x.len() / 8, |(y, x)| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    for (y, &x) in y.iter_mut().zip(x) {
+                        *y = (self.forward)(x);
+                    }
+                },
+            );
+        });
         Ok((CpuStorage::F32(y), xl.shape().clone()))
     }
 
@@ -74,14 +77,17 @@ where
         let (x_values, y, dy) = (read(self.name, x)?, read(self.name, y)?, read(self.name, &dy)?);
         let (x_values, y, dy) = (&*x_values, &*y, &*dy);
         let mut dx = zeros(x_values.len());
-        vectorized(
-            #[inline(always)]
-            || {
-                for (((dx, &x), &y), &dy) in dx.iter_mut().zip(x_values).zip(y).zip(dy) {
-                    *dx = dy * (self.slope)(x, y);
-                }
-            },
-        );
+        let work = (&mut *dx, x_values, y, dy);
+        in_shares(work, usize::MAX, dy.len() / 8, |(dx, x, y, dy)| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    for (((dx, &x), &y), &dy) in dx.iter_mut().zip(x).zip(y).zip(dy) {
+                        *dx = dy * (self.slope)(x, y);
+                    }
+                },
+            );
+        });
         Ok(Some(tensor(dx, x.shape())?))
     }
 }

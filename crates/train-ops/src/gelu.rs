@@ -4,6 +4,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 use crate::profile::Profiled;
 use crate::storage::{read, tensor, values, zeros};
+use crate::threads::in_shares;
 use crate::vector::{tanh, vectorized};
 
 const NAME: &str = "gelu";
@@ -31,14 +32,16 @@ impl CustomOp1 for Gelu {
     fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = values::<f32>(NAME, x, xl)?;
         let mut y = zeros(x.len());
-        vectorized(
-            #[inline(always)]
-            || {
-                for (y, &x) in y.iter_mut().zip(x) {
-                    *y = 0.5 * x * (1.0 + tanh(SLOPE * (x + CUBIC * x * x * x)));
-                }
-            },
-        );
+        in_shares((&mut *y, x), usize::MAX, x.len() / 4, |(y, x)| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    for (y, &x) in y.iter_mut().zip(x) {
+                        *y = 0.5 * x * (1.0 + tanh(SLOPE * (x + CUBIC * x * x * x)));
+                    }
+                },
+            );
+        });
         Ok((CpuStorage::F32(y), xl.shape().clone()))
     }
 
@@ -47,16 +50,18 @@ impl CustomOp1 for Gelu {
         let (x_values, dy) = (read(NAME, x)?, read(NAME, &dy)?);
         let (x_values, dy) = (&*x_values, &*dy);
         let mut dx = zeros(x_values.len());
-        vectorized(
-            #[inline(always)]
-            || {
-                for ((dx, &x), &dy) in dx.iter_mut().zip(x_values).zip(dy) {
-                    let t = tanh(SLOPE * (x + CUBIC * x * x * x));
-                    let slope = SLOPE * (1.0 + 3.0 * CUBIC * x * x);
-                    *dx = dy * 0.5 * (1.0 + t + x * (1.0 - t * t) * slope);
-                }
-            },
-        );
+        in_shares((&mut *dx, x_values, dy), usize::MAX, dy.len() / 4, |(dx, x, dy)| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    for ((dx, &x), &dy) in dx.iter_mut().zip(x).zip(dy) {
+                        let t = tanh(SLOPE * (x + CUBIC * x * x * x));
+                        let slope = SLOPE * (1.0 + 3.0 * CUBIC * x * x);
+                        *dx = dy * 0.5 * (1.0 + t + x * (1.0 - t * t) * slope);
+                    }
+                },
+            );
+        });
         Ok(Some(tensor(dx, x.shape())?))
     }
 }

@@ -21,9 +21,10 @@
 //! # }
 //! ```
 //!
-//! All operations work on `f32` tensors on the CPU and on one thread: the CPU track ranks by CPU
-//! seconds, and threads that wait for each other spend them. Results depend on the inputs alone,
-//! so honest programs are reproducible to the last bit on one machine. Shapes use `B` for the
+//! All operations work on `f32` tensors on the CPU, and on one thread unless [`use_threads`] gives
+//! them more: where CPU seconds count, threads that wait for each other spend them. Results depend
+//! on the inputs alone, not on the number of threads, so honest programs are reproducible to the
+//! last bit on one machine. Shapes use `B` for the
 //! batch, `T` for positions, `C` for channels, `V` for the vocabulary and `N` for rows.
 
 mod adamw;
@@ -47,6 +48,7 @@ mod rotary;
 mod storage;
 mod sum_of_squares;
 mod swiglu;
+mod threads;
 mod update;
 mod vector;
 
@@ -68,4 +70,5 @@ pub use rms_norm::{rms_norm, rms_norm_plain};
 pub use rotary::rotary;
 pub use sum_of_squares::sum_of_squares;
 pub use swiglu::swiglu;
+pub use threads::{threads, use_threads};
 pub use update::Momentum;

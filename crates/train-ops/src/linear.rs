@@ -2,9 +2,10 @@
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, Layout, Result, Shape, Tensor, bail};
 
-use crate::product::{Old, View, product};
+use crate::product::{Old, Product, View, product};
 use crate::profile::Profiled;
 use crate::storage::{read, tensor, values, zeros};
+use crate::threads::in_shares;
 use crate::vector::{add, vectorized};
 
 const NAME: &str = "linear";
@@ -74,18 +75,53 @@ impl Linear {
         Ok((CpuStorage::F32(y), shape.into()))
     }
 
-    /// Gradients of `x` and of the weight.
-    fn backward(&self, x: &Tensor, weight: &Tensor, dy: &[f32]) -> Result<(Tensor, Tensor)> {
+    /// Gradients of `x` and of the weight, and of a bias of which there is such a zero gradient.
+    fn backward(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        dy: &[f32],
+        db: &mut [f32],
+    ) -> Result<(Tensor, Tensor)> {
         let (outputs, inputs) = weight.dims2()?;
         let (x_values, weight_values) = (read(NAME, x)?, read(NAME, weight)?);
         let rows = x_values.len() / inputs;
-        let dy = View::new(dy, rows, outputs);
-        let mut dx = zeros(rows * inputs);
-        let weight_view = View::new(&weight_values, outputs, inputs);
-        product(&mut dx, inputs, Old::Replace, dy, weight_view, 1.0);
-        let mut dw = zeros(outputs * inputs);
-        let x_view = View::new(&x_values, rows, inputs);
-        product(&mut dw, inputs, Old::Replace, dy.transposed(), x_view, 1.0);
+        let (mut dx, mut dw) = (zeros(rows * inputs), zeros(outputs * inputs));
+        let dy_view = View::new(dy, rows, outputs);
+        let of_x = Product {
+            to: &mut dx,
+            row_stride: inputs,
+            old: Old::Replace,
+            a: dy_view,
+            b: View::new(&weight_values, outputs, inputs),
+            scale: 1.0,
+        };
+        let of_weight = Product {
+            to: &mut dw,
+            row_stride: inputs,
+            old: Old::Replace,
+            a: dy_view.transposed(),
+            b: View::new(&x_values, rows, inputs),
+            scale: 1.0,
+        };
+        let (most, cost) =
+            (of_x.most_shares().max(of_weight.most_shares()), of_x.cost() + of_weight.cost());
+        let channels = 0..db.len();
+        in_shares(
+            (of_x, of_weight, db, channels),
+            most,
+            cost,
+            |(of_x, of_weight, db, channels)| {
+                of_x.run();
+                of_weight.run();
+                if !db.is_empty() {
+                    vectorized(
+                        #[inline(always)]
+                        || dy.chunks_exact(outputs).for_each(|row| add(db, &row[channels.clone()])),
+                    );
+                }
+            },
+        );
         Ok((tensor(dx, x.shape())?, tensor(dw, weight.shape())?))
     }
 }
@@ -113,7 +149,7 @@ impl CustomOp2 for Linear {
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let dy = dy.contiguous()?;
-        let (dx, dw) = self.backward(x, weight, &read(NAME, &dy)?)?;
+        let (dx, dw) = self.backward(x, weight, &read(NAME, &dy)?, &mut [])?;
         Ok((Some(dx), Some(dw)))
     }
 }
@@ -144,13 +180,8 @@ impl CustomOp3 for Linear {
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let dy = dy.contiguous()?;
-        let dy = read(NAME, &dy)?;
-        let (dx, dw) = self.backward(x, weight, &dy)?;
         let mut db = zeros(bias.elem_count());
-        vectorized(
-            #[inline(always)]
-            || dy.chunks_exact(db.len()).for_each(|row| add(&mut db, row)),
-        );
+        let (dx, dw) = self.backward(x, weight, &read(NAME, &dy)?, &mut db)?;
         Ok((Some(dx), Some(dw), Some(tensor(db, bias.shape())?)))
     }
 }

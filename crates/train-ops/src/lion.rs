@@ -3,6 +3,7 @@
 use candle_core::{Result, Tensor, Var};
 
 use crate::profile::step;
+use crate::threads::in_shares;
 use crate::update::{Momentum, update};
 use crate::vector::vectorized;
 
@@ -39,17 +40,20 @@ pub fn lion(
         let Lion { learning_rate, beta1, beta2, weight_decay } = *settings;
         let (rate, keep) = (learning_rate as f32, (1.0 - learning_rate * weight_decay) as f32);
         let (beta1, beta2) = (beta1 as f32, beta2 as f32);
-        vectorized(
-            #[inline(always)]
-            || {
-                for ((p, &g), m) in parameter.iter_mut().zip(gradient).zip(momentum.iter_mut()) {
-                    let g = g * scale;
-                    let mean = beta1 * *m + (1.0 - beta1) * g;
-                    *m = beta2 * *m + (1.0 - beta2) * g;
-                    *p = *p * keep - rate * sign(mean);
-                }
-            },
-        );
+        let work = (parameter, gradient, &mut **momentum);
+        in_shares(work, usize::MAX, gradient.len() / 4, |(parameter, gradient, momentum)| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    for ((p, &g), m) in parameter.iter_mut().zip(gradient).zip(momentum) {
+                        let g = g * scale;
+                        let mean = beta1 * *m + (1.0 - beta1) * g;
+                        *m = beta2 * *m + (1.0 - beta2) * g;
+                        *p = *p * keep - rate * sign(mean);
+                    }
+                },
+            );
+        });
     })
 }
 

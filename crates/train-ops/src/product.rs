@@ -1,8 +1,21 @@
-//! Matrix products on one thread, and the count of their operations.
+//! Matrix products, and the count of their operations.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::threads::{Cut, in_shares};
+
 static FLOPS: AtomicU64 = AtomicU64::new(0);
+
+/// What a core does, about, for estimates of what is worth sharing.
+const FLOPS_PER_NANOSECOND: usize = 64;
+
+/// Rows of a share are a multiple of this, which is one of the rows that kernels form together.
+const UNIT: usize = 16;
+
+/// Nanoseconds that one thread takes for products of so many operations, about.
+pub(crate) fn cost_of_flops(flops: usize) -> usize {
+    flops / FLOPS_PER_NANOSECOND
+}
 
 /// Floating-point operations in matrix products of this crate since the process began.
 ///
@@ -62,37 +75,103 @@ pub(crate) fn product(
     b: View<'_>,
     scale: f32,
 ) {
-    let (m, n, k) = (a.rows, b.columns, a.columns);
-    assert_eq!(k, b.rows, "inner sizes of a product differ");
-    assert!(to.len() >= extent(m, n, row_stride), "a product reaches beyond its destination");
-    assert!(m == 0 || n == 0 || n <= row_stride || m == 1, "rows of a destination overlap");
-    FLOPS.fetch_add(2 * (m * n * k) as u64, Ordering::Relaxed);
-    #[expect(unsafe_code, reason = "gemm takes raw pointers")]
-    // SAFETY: both views hold every element they address (asserted when they are made, and kept by
-    // `transposed`), `to` holds `m` rows of `n` elements (asserted above), and being borrowed
-    // mutably it overlaps neither view. Strides stay far below `isize::MAX`, being inside slices.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            to.as_mut_ptr(),
-            1,
-            row_stride as isize,
-            old == Old::Add,
-            a.data.as_ptr(),
-            a.column_stride as isize,
-            a.row_stride as isize,
-            b.data.as_ptr(),
-            b.column_stride as isize,
-            b.row_stride as isize,
-            1.0,
-            scale,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
+    let product = Product { to, row_stride, old, a, b, scale };
+    let (most, cost) = (product.most_shares(), product.cost());
+    in_shares(product, most, cost, Product::run);
+}
+
+/// A product that is still to be formed; the fields are the arguments of [`product`].
+pub(crate) struct Product<'a> {
+    pub(crate) to: &'a mut [f32],
+    pub(crate) row_stride: usize,
+    pub(crate) old: Old,
+    pub(crate) a: View<'a>,
+    pub(crate) b: View<'a>,
+    pub(crate) scale: f32,
+}
+
+impl Product<'_> {
+    /// Forms it on this thread.
+    pub(crate) fn run(self) {
+        let Self { to, row_stride, old, a, b, scale } = self;
+        let (m, n, k) = (a.rows, b.columns, a.columns);
+        assert_eq!(k, b.rows, "inner sizes of a product differ");
+        assert!(to.len() >= extent(m, n, row_stride), "a product reaches beyond its destination");
+        assert!(m == 0 || n == 0 || n <= row_stride || m == 1, "rows of a destination overlap");
+        FLOPS.fetch_add(2 * (m * n * k) as u64, Ordering::Relaxed);
+        #[expect(unsafe_code, reason = "gemm takes raw pointers")]
+        // SAFETY: both views hold every element they address (asserted when they are made, and kept
+        // by `transposed` and `cut`), `to` holds `m` rows of `n` elements (asserted above), and
+        // being borrowed mutably it overlaps neither view. Strides stay far below `isize::MAX`,
+        // being inside slices.
+        unsafe {
+            gemm::gemm(
+                m,
+                n,
+                k,
+                to.as_mut_ptr(),
+                1,
+                row_stride as isize,
+                old == Old::Add,
+                a.data.as_ptr(),
+                a.column_stride as isize,
+                a.row_stride as isize,
+                b.data.as_ptr(),
+                b.column_stride as isize,
+                b.row_stride as isize,
+                1.0,
+                scale,
+                false,
+                false,
+                false,
+                gemm::Parallelism::None,
+            );
+        }
+    }
+
+    /// Nanoseconds that one thread takes, about.
+    pub(crate) fn cost(&self) -> usize {
+        cost_of_flops(2 * self.a.rows * self.a.columns * self.b.columns)
+    }
+
+    /// Most shares that give the bits of the whole product.
+    ///
+    /// Each element is a sum over the inner dimension, and `gemm` adds it up in an order that does
+    /// not depend on the other sizes, with two exceptions: products of at most 256 elements may be
+    /// formed in another way, and in those of at most 64 by 64 long sums are cut at other places.
+    /// Shares must fall into the class of the whole. (What gemm 0.19 does; a test compares bits.)
+    pub(crate) fn most_shares(&self) -> usize {
+        let (m, n, k) = (self.a.rows, self.b.columns, self.a.columns);
+        let least = if n < 32 {
+            return 1;
+        } else if n <= 64 && m > 64 && k > 512 {
+            80
+        } else {
+            UNIT
+        };
+        m / least
+    }
+}
+
+/// Cut by rows of the result. One that cannot be cut is in the first share.
+impl Cut for Product<'_> {
+    fn cut(self, n_shares: usize) -> (Self, Self) {
+        let rows = self.a.rows;
+        let possible = self.most_shares() >= n_shares;
+        let first = if possible { rows / n_shares / UNIT * UNIT } else { rows };
+        let Self { to, row_stride, old, a, b, scale } = self;
+        let middle = (first * row_stride).min(to.len());
+        let (to, to_rest) = to.split_at_mut(middle);
+        let a_rest = View {
+            data: &a.data[(first * a.row_stride).min(a.data.len())..],
+            rows: rows - first,
+            ..a
+        };
+        let a = View { rows: first, ..a };
+        (
+            Self { to, row_stride, old, a, b, scale },
+            Self { to: to_rest, row_stride, old, a: a_rest, b, scale },
+        )
     }
 }
 

@@ -62,6 +62,13 @@ pub fn costs() -> Vec<Cost> {
     COSTS.with_borrow(Clone::clone)
 }
 
+/// Bytes and floating-point operations of all of them together.
+pub fn totals() -> (u64, u64) {
+    COSTS.with_borrow(|costs| {
+        costs.iter().fold((0, 0), |sum, cost| (sum.0 + cost.bytes, sum.1 + cost.flops))
+    })
+}
+
 /// Turns collecting on the calling thread off or on again: to measure what collecting costs.
 pub fn collect(on: bool) {
     COLLECTING.set(on);
@@ -259,6 +266,8 @@ mod tests {
         train().unwrap();
         let costs = costs();
         let rows: Vec<_> = costs.iter().map(|c| (c.name(), c.calls, c.bytes)).collect();
+        let sum = (costs.iter().map(|c| c.bytes).sum(), costs.iter().map(|c| c.flops).sum());
+        assert_eq!(totals(), sum);
         let row = |name: &str, n_values: u64| (name.to_owned(), 2, 2 * 4 * n_values);
         let (x, weight, bias, y) = (8, 6, 3, 12);
         assert_eq!(

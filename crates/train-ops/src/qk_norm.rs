@@ -5,6 +5,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use crate::heads::head_width;
 use crate::profile::Profiled;
 use crate::storage::{Kept, read, tensor, values, zeros};
+use crate::threads::{Rows, in_shares};
 use crate::vector::{short_sum2, vectorized};
 
 const NAME: &str = "qk_norm";
@@ -46,19 +47,22 @@ impl CustomOp1 for QkNorm {
         let width = packed / 3;
         let heads = width / self.head_width;
         let mut scales = zeros(y.len() / packed * 2 * heads);
-        vectorized(
-            #[inline(always)]
-            || {
-                for (row, scales) in
-                    y.chunks_exact_mut(packed).zip(scales.chunks_exact_mut(2 * heads))
-                {
-                    let (queries, rest) = row.split_at_mut(width);
-                    let (query_scales, key_scales) = scales.split_at_mut(heads);
-                    normalize_heads(queries, self.head_width, self.scale, query_scales);
-                    normalize_heads(&mut rest[..width], self.head_width, 1.0, key_scales);
-                }
-            },
-        );
+        let (n_rows, cost) = (y.len() / packed, y.len() / 8);
+        let work = (Rows::new(&mut *y, packed), Rows::new(&mut *scales, 2 * heads));
+        in_shares(work, n_rows, cost, |(y, scales)| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    let scales = scales.values.chunks_exact_mut(2 * heads);
+                    for (row, scales) in y.values.chunks_exact_mut(packed).zip(scales) {
+                        let (queries, rest) = row.split_at_mut(width);
+                        let (query_scales, key_scales) = scales.split_at_mut(heads);
+                        normalize_heads(queries, self.head_width, self.scale, query_scales);
+                        normalize_heads(&mut rest[..width], self.head_width, 1.0, key_scales);
+                    }
+                },
+            );
+        });
         self.scales.put(scales);
         Ok((CpuStorage::F32(y), layout.shape().clone()))
     }
@@ -72,20 +76,26 @@ impl CustomOp1 for QkNorm {
         let x = read(NAME, qkv)?;
         let x = &*x;
         let mut dqkv = read(NAME, &dy)?.to_vec();
-        vectorized(
-            #[inline(always)]
-            || {
-                let rows = dqkv.chunks_exact_mut(packed).zip(x.chunks_exact(packed));
-                for ((dx, x), scales) in rows.zip(scales.chunks_exact(2 * heads)) {
-                    let (dqueries, drest) = dx.split_at_mut(width);
-                    let (queries, rest) = x.split_at(width);
-                    let (query_scales, key_scales) = scales.split_at(heads);
-                    let (dkeys, keys) = (&mut drest[..width], &rest[..width]);
-                    pull_back_heads(dqueries, queries, self.head_width, self.scale, query_scales);
-                    pull_back_heads(dkeys, keys, self.head_width, 1.0, key_scales);
-                }
-            },
-        );
+        let head_width = self.head_width;
+        let work =
+            (Rows::new(&mut *dqkv, packed), Rows::new(x, packed), Rows::new(&*scales, 2 * heads));
+        in_shares(work, x.len() / packed, x.len() / 6, |(dqkv, x, scales)| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    let rows =
+                        dqkv.values.chunks_exact_mut(packed).zip(x.values.chunks_exact(packed));
+                    for ((dx, x), scales) in rows.zip(scales.values.chunks_exact(2 * heads)) {
+                        let (dqueries, drest) = dx.split_at_mut(width);
+                        let (queries, rest) = x.split_at(width);
+                        let (query_scales, key_scales) = scales.split_at(heads);
+                        let (dkeys, keys) = (&mut drest[..width], &rest[..width]);
+                        pull_back_heads(dqueries, queries, head_width, self.scale, query_scales);
+                        pull_back_heads(dkeys, keys, head_width, 1.0, key_scales);
+                    }
+                },
+            );
+        });
         Ok(Some(tensor(dqkv, qkv.shape())?))
     }
 }

@@ -4,6 +4,7 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Result, Shape, Te
 
 use crate::profile::Profiled;
 use crate::storage::{Kept, read, tensor, values, zeros};
+use crate::threads::{Rows, in_shares};
 use crate::vector::{sum, sum2, vectorized};
 
 const NAME: &str = "rms_norm";
@@ -54,25 +55,32 @@ struct RmsNorm {
 impl RmsNorm {
     fn forward(&self, x: &[f32], channels: usize, gain: Option<&[f32]>) -> Vec<f32> {
         let mut y = zeros(x.len());
-        let mut scales = Vec::with_capacity(x.len() / channels);
-        vectorized(
-            #[inline(always)]
-            || {
-                for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
-                    let mean_square = sum(x, |v| v * v) / channels as f32;
-                    let scale = 1.0 / (mean_square + self.epsilon).sqrt();
-                    match gain {
-                        Some(gain) => {
-                            for ((y, &x), &gain) in y.iter_mut().zip(x).zip(gain) {
-                                *y = x * scale * gain;
+        let mut scales = zeros(x.len() / channels);
+        let n_rows = scales.len();
+        let work =
+            (Rows::new(&mut *y, channels), Rows::new(x, channels), Rows::new(&mut *scales, 1));
+        in_shares(work, n_rows, x.len() / 8, |(y, x, scales)| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    let rows =
+                        y.values.chunks_exact_mut(channels).zip(x.values.chunks_exact(channels));
+                    for ((y, x), scale) in rows.zip(scales.values) {
+                        let mean_square = sum(x, |v| v * v) / channels as f32;
+                        *scale = 1.0 / (mean_square + self.epsilon).sqrt();
+                        let scale = *scale;
+                        match gain {
+                            Some(gain) => {
+                                for ((y, &x), &gain) in y.iter_mut().zip(x).zip(gain) {
+                                    *y = x * scale * gain;
+                                }
                             }
+                            None => y.iter_mut().zip(x).for_each(|(y, &x)| *y = x * scale),
                         }
-                        None => y.iter_mut().zip(x).for_each(|(y, &x)| *y = x * scale),
                     }
-                    scales.push(scale);
-                }
-            },
-        );
+                },
+            );
+        });
         self.scales.put(scales);
         y
     }
@@ -91,30 +99,48 @@ impl RmsNorm {
         let (x_values, dy) = (&*x_values, &*dy);
         let mut dx = zeros(x_values.len());
         let mut dgain = zeros(gain.map_or(0, <[f32]>::len));
-        vectorized(
-            #[inline(always)]
-            || {
-                let inputs = x_values.chunks_exact(channels).zip(dy.chunks_exact(channels));
-                let outputs = dx.chunks_exact_mut(channels);
-                for (((x, dy), dx), scale) in inputs.zip(outputs).zip(scales) {
-                    if let Some(gain) = gain {
-                        for ((dgain, &x), &dy) in dgain.iter_mut().zip(x).zip(dy) {
-                            *dgain += dy * x * scale;
-                        }
-                        for ((dx, &dy), &gain) in dx.iter_mut().zip(dy).zip(gain) {
-                            *dx = dy * gain;
-                        }
-                    } else {
-                        dx.copy_from_slice(dy);
-                    }
-                    // Remove from dx what stretching the row would undo.
-                    let tilt = sum2(dx, x, |d, x| d * x) * scale * scale / channels as f32;
-                    for (dx, &x) in dx.iter_mut().zip(x) {
-                        *dx = (*dx - x * tilt) * scale;
-                    }
-                }
-            },
+        let n_rows = scales.len();
+        // A share has rows of dx and channels of dgain, which is a sum over all rows.
+        let work = (
+            (Rows::new(&mut *dx, channels), Rows::new(x_values, channels)),
+            (Rows::new(dy, channels), Rows::new(&*scales, 1)),
+            (&mut *dgain, 0..channels),
         );
+        let cost = x_values.len() / 4;
+        in_shares(work, n_rows, cost, |((dx, x), (own_dy, own_scales), (dgain, own))| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    if gain.is_some() {
+                        let all = x_values.chunks_exact(channels).zip(dy.chunks_exact(channels));
+                        for ((x, dy), &scale) in all.zip(&scales) {
+                            let values = x[own.clone()].iter().zip(&dy[own.clone()]);
+                            for (dgain, (&x, &dy)) in dgain.iter_mut().zip(values) {
+                                *dgain += dy * x * scale;
+                            }
+                        }
+                    }
+                    let inputs =
+                        x.values.chunks_exact(channels).zip(own_dy.values.chunks_exact(channels));
+                    let outputs = dx.values.chunks_exact_mut(channels).zip(own_scales.values);
+                    for ((x, dy), (dx, &scale)) in inputs.zip(outputs) {
+                        match gain {
+                            Some(gain) => {
+                                for ((dx, &dy), &gain) in dx.iter_mut().zip(dy).zip(gain) {
+                                    *dx = dy * gain;
+                                }
+                            }
+                            None => dx.copy_from_slice(dy),
+                        }
+                        // Remove from dx what stretching the row would undo.
+                        let tilt = sum2(dx, x, |d, x| d * x) * scale * scale / channels as f32;
+                        for (dx, &x) in dx.iter_mut().zip(x) {
+                            *dx = (*dx - x * tilt) * scale;
+                        }
+                    }
+                },
+            );
+        });
         Ok((tensor(dx, x.shape())?, dgain))
     }
 }

@@ -5,6 +5,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use crate::heads::head_width;
 use crate::profile::Profiled;
 use crate::storage::{read, tensor, values};
+use crate::threads::{Rows, in_shares};
 use crate::vector::vectorized;
 
 const NAME: &str = "rotary";
@@ -45,18 +46,22 @@ impl Rotary {
         let (_, length, packed) = shape.dims3()?;
         let half = self.head_width / 2;
         let table = self.table(length, back);
-        vectorized(
-            #[inline(always)]
-            || {
-                for sequence in qkv.chunks_exact_mut((length * packed).max(1)) {
-                    let angles = table.chunks_exact(2 * half);
-                    for (row, angles) in sequence.chunks_exact_mut(packed).zip(angles) {
-                        let (cos, sin) = angles.split_at(half);
-                        turn_heads(&mut row[..packed / 3 * 2], cos, sin);
+        let sequence = (length * packed).max(1);
+        let (n_sequences, cost) = (qkv.len() / sequence, qkv.len() / 8);
+        in_shares(Rows::new(qkv, sequence), n_sequences, cost, |qkv| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    for sequence in qkv.values.chunks_exact_mut(sequence) {
+                        let angles = table.chunks_exact(2 * half);
+                        for (row, angles) in sequence.chunks_exact_mut(packed).zip(angles) {
+                            let (cos, sin) = angles.split_at(half);
+                            turn_heads(&mut row[..packed / 3 * 2], cos, sin);
+                        }
                     }
-                }
-            },
-        );
+                },
+            );
+        });
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail}
 
 use crate::profile::Profiled;
 use crate::storage::{read, tensor, values, zeros};
+use crate::threads::{Rows, in_shares};
 use crate::vector::{exp, vectorized};
 
 const NAME: &str = "swiglu";
@@ -28,6 +29,24 @@ pub fn swiglu(x: &Tensor) -> Result<Tensor> {
 
 struct Swiglu;
 
+/// The gradient of a row, from the row and the gradient of its result.
+#[inline(always)]
+fn pull_back(dx: &mut [f32], x: &[f32], dy: &[f32]) {
+    let (gate, value) = x.split_at(dy.len());
+    let (dgate, dvalue) = dx.split_at_mut(dy.len());
+    // One result at a time, or the compiler would not vectorise.
+    for (open, &a) in dgate.iter_mut().zip(gate) {
+        *open = sigmoid(a);
+    }
+    for (((db, &open), &a), &dy) in dvalue.iter_mut().zip(&*dgate).zip(gate).zip(dy) {
+        *db = dy * a * open;
+    }
+    for (((da, &a), &b), &dy) in dgate.iter_mut().zip(gate).zip(value).zip(dy) {
+        let open = *da;
+        *da = dy * b * open * (1.0 + a * (1.0 - open));
+    }
+}
+
 #[inline(always)]
 fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
@@ -46,17 +65,21 @@ impl CustomOp1 for Swiglu {
             *last = half;
         }
         let mut y = zeros(x.len() / 2);
-        vectorized(
-            #[inline(always)]
-            || {
-                for (y, x) in y.chunks_exact_mut(half).zip(x.chunks_exact(2 * half)) {
-                    let (gate, value) = x.split_at(half);
-                    for ((y, &a), &b) in y.iter_mut().zip(gate).zip(value) {
-                        *y = a * sigmoid(a) * b;
+        let work = (Rows::new(&mut *y, half), Rows::new(x, 2 * half));
+        in_shares(work, x.len() / (2 * half), x.len() / 8, |(y, x)| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    let rows = x.values.chunks_exact(2 * half);
+                    for (y, x) in y.values.chunks_exact_mut(half).zip(rows) {
+                        let (gate, value) = x.split_at(half);
+                        for ((y, &a), &b) in y.iter_mut().zip(gate).zip(value) {
+                            *y = a * sigmoid(a) * b;
+                        }
                     }
-                }
-            },
-        );
+                },
+            );
+        });
         Ok((CpuStorage::F32(y), shape.into()))
     }
 
@@ -66,28 +89,19 @@ impl CustomOp1 for Swiglu {
         let (x_values, dy) = (read(NAME, x)?, read(NAME, &dy)?);
         let (x_values, dy) = (&*x_values, &*dy);
         let mut dx = zeros(x_values.len());
-        vectorized(
-            #[inline(always)]
-            || {
-                let rows = x_values.chunks_exact(2 * half).zip(dy.chunks_exact(half));
-                for (dx, (x, dy)) in dx.chunks_exact_mut(2 * half).zip(rows) {
-                    let (gate, value) = x.split_at(half);
-                    let (dgate, dvalue) = dx.split_at_mut(half);
-                    // One result at a time, or the compiler would not vectorise.
-                    for (open, &a) in dgate.iter_mut().zip(gate) {
-                        *open = sigmoid(a);
+        let wide = 2 * half;
+        let work = (Rows::new(&mut *dx, wide), Rows::new(x_values, wide), Rows::new(dy, half));
+        in_shares(work, dy.len() / half, x_values.len() / 4, |(dx, x, dy)| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    let rows = x.values.chunks_exact(wide).zip(dy.values.chunks_exact(half));
+                    for (dx, (x, dy)) in dx.values.chunks_exact_mut(wide).zip(rows) {
+                        pull_back(dx, x, dy);
                     }
-                    for (((db, &open), &a), &dy) in dvalue.iter_mut().zip(&*dgate).zip(gate).zip(dy)
-                    {
-                        *db = dy * a * open;
-                    }
-                    for (((da, &a), &b), &dy) in dgate.iter_mut().zip(gate).zip(value).zip(dy) {
-                        let open = *da;
-                        *da = dy * b * open * (1.0 + a * (1.0 - open));
-                    }
-                }
-            },
-        );
+                },
+            );
+        });
         Ok(Some(tensor(dx, x.shape())?))
     }
 }

@@ -23,7 +23,7 @@ enum Command {
     Overhead(overhead::Overhead),
     /// How busy one measuring slot is with slow proposals.
     Slot(slot::Slot),
-    /// A training step beside the same step in PyTorch, on one thread.
+    /// A training step beside the same step in PyTorch.
     Training(training::Training),
 }
 

@@ -1,12 +1,16 @@
-//! The clock: CPU seconds of the trainer, read from outside, corrected for the speed of the core.
+//! The clock: seconds of the trainer, read from outside, corrected for the speed of its cores.
 //!
-//! Identical work varies by five to ten per cent in CPU seconds, because cores change their
+//! One thread is charged CPU seconds, several wall seconds. Identical work varies by five to ten per cent in CPU seconds, because cores change their
 //! frequency and share caches and execution units with neighbours. Only training is slowed like
-//! training, so a [`crate::metronome`] takes a step of the reference program on the same core every
-//! fraction of a second while the trainer waits for tokens, and each stretch of the trainer's CPU
-//! time is charged in proportion to how fast those steps were around it.
+//! training, so a [`crate::metronome`] takes a step of the reference program on the same cores every
+//! fraction of a second while the trainer waits for tokens, and each stretch of the trainer's time is
+//! charged in proportion to how fast those steps were around it.
 
-use crate::{Clock, metronome::NOMINAL_SECONDS, track::SECONDS_PER_TOKEN};
+use crate::{
+    Clock, Track,
+    metronome::{NOMINAL_SECONDS, nominal_seconds},
+    track::SECONDS_PER_TOKEN,
+};
 
 /// Beats on each side of one that it is smoothed with, by their median.
 const NEIGHBOURS: usize = 1;
@@ -19,24 +23,35 @@ const DISTURBANCE_SECONDS: f64 = 2e-4;
 pub(crate) struct Charge {
     /// Seconds by the track's clock.
     pub(crate) seconds: f64,
-    /// CPU seconds as counted by the operating system.
-    pub(crate) cpu_seconds: f64,
+    /// What it used, as counted by the operating system.
+    pub(crate) used: Used,
 }
 
-/// CPU seconds of one beat, now; `None` when there is none any more.
+/// What a process used until now.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Used {
+    /// CPU seconds of all threads.
+    pub(crate) cpu_seconds: f64,
+    /// Wall seconds, less those in which it waited for us.
+    pub(crate) wall_seconds: f64,
+}
+
+/// Seconds of one beat, now; `None` when there is none any more.
 pub(crate) type Beat<'a> = Box<dyn FnMut() -> Option<f64> + 'a>;
 
 /// Follows one training run.
 pub(crate) struct Meter<'a> {
     clock: Clock,
     beat: Option<Beat<'a>>,
-    /// CPU seconds of the trainer between two beats.
+    /// Seconds of the trainer between two beats.
     interval: f64,
+    /// Seconds of a beat at normal speed.
+    nominal: f64,
     samples: Vec<Sample>,
     disturbed: usize,
 }
 
-/// The beat when the trainer had used so much CPU time.
+/// The beat when the trainer had used so much time.
 #[derive(Debug, Clone, Copy)]
 struct Sample {
     at: f64,
@@ -44,20 +59,34 @@ struct Sample {
 }
 
 impl<'a> Meter<'a> {
-    /// A clock without a metronome: for every clock but [`Clock::Calibrated`], which would count
-    /// CPU seconds and say so.
+    /// A clock without a metronome. Those that would be corrected say that they are not.
     pub(crate) fn new(clock: Clock) -> Self {
-        Self { clock, beat: None, interval: 0.0, samples: Vec::new(), disturbed: 0 }
+        let (samples, nominal) = (Vec::new(), NOMINAL_SECONDS);
+        Self { clock, beat: None, interval: 0.0, nominal, samples, disturbed: 0 }
     }
 
-    /// A calibrated clock, with a beat each time that the trainer has used `interval` CPU seconds.
-    pub(crate) fn with_beats(interval: f64, beat: Beat<'a>) -> Self {
-        Self { beat: Some(beat), interval, ..Self::new(Clock::Calibrated) }
+    /// The track's clock, corrected by a beat now and then.
+    pub(crate) fn with_beats(track: &Track, beat: Beat<'a>) -> Self {
+        Self {
+            beat: Some(beat),
+            interval: track.seconds_per_beat,
+            nominal: nominal_seconds(track),
+            ..Self::new(track.clock)
+        }
+    }
+
+    /// The seconds that this clock counts, before any correction.
+    pub(crate) fn counted(&self, used: Used) -> f64 {
+        match self.clock {
+            Clock::Wall => used.wall_seconds,
+            Clock::Calibrated | Clock::Raw | Clock::Steps => used.cpu_seconds,
+        }
     }
 
     /// Takes a beat when it is time, at a moment when the trainer waits for us. `cpu_seconds` reads
-    /// its clock.
-    pub(crate) fn boundary(&mut self, at: f64, cpu_seconds: impl Fn() -> Option<f64>) {
+    /// its CPU clock.
+    pub(crate) fn boundary(&mut self, used: Used, cpu_seconds: impl Fn() -> Option<f64>) {
+        let at = self.counted(used);
         if self.samples.last().is_some_and(|last| at - last.at < self.interval) {
             return;
         }
@@ -75,14 +104,16 @@ impl<'a> Meter<'a> {
         self.samples.push(Sample { at, beat_seconds });
     }
 
-    /// The charge after `cpu_seconds` of the trainer's CPU time and `tokens` served.
-    pub(crate) fn charge(&self, cpu_seconds: f64, tokens: u64) -> Charge {
+    /// The charge for what the trainer used while it was served `tokens`.
+    pub(crate) fn charge(&self, used: Used, tokens: u64) -> Charge {
         let seconds = match self.clock {
             Clock::Steps => tokens as f64 * SECONDS_PER_TOKEN,
-            Clock::Raw => cpu_seconds,
-            Clock::Calibrated => calibrated(&self.samples, cpu_seconds),
+            Clock::Raw => used.cpu_seconds,
+            Clock::Calibrated | Clock::Wall => {
+                calibrated(&self.samples, self.counted(used), self.nominal)
+            }
         };
-        Charge { seconds, cpu_seconds }
+        Charge { seconds, used }
     }
 
     /// How time was charged, in words.
@@ -90,34 +121,40 @@ impl<'a> Meter<'a> {
         match (self.clock, self.samples.len()) {
             (Clock::Steps, _) => format!("{SECONDS_PER_TOKEN} s per token served"),
             (Clock::Raw, _) => "CPU seconds".into(),
-            (Clock::Calibrated, 0) => "CPU seconds, not calibrated (no beat was taken)".into(),
-            (Clock::Calibrated, n) => {
-                format!("CPU seconds, calibrated by {n} beats, {} disturbed", self.disturbed)
+            (Clock::Calibrated | Clock::Wall, n) => {
+                let unit = if self.clock == Clock::Wall { "wall" } else { "CPU" };
+                match n {
+                    0 => format!("{unit} seconds, not calibrated (no beat was taken)"),
+                    n => {
+                        let disturbed = self.disturbed;
+                        format!("{unit} seconds, calibrated by {n} beats, {disturbed} disturbed")
+                    }
+                }
             }
         }
     }
 }
 
-/// `cpu_seconds` charged stretch by stretch: nominal over smoothed beats, averaged over both ends.
-fn calibrated(samples: &[Sample], cpu_seconds: f64) -> f64 {
+/// `seconds` charged stretch by stretch: nominal over smoothed beats, averaged over both ends.
+fn calibrated(samples: &[Sample], seconds: f64, nominal: f64) -> f64 {
     let speed: Vec<f64> = (0..samples.len())
         .map(|index| {
             let from = index.saturating_sub(NEIGHBOURS);
             let to = (index + NEIGHBOURS + 1).min(samples.len());
             let around = samples[from..to].iter().map(|sample| sample.beat_seconds).collect();
-            NOMINAL_SECONDS / median(around)
+            nominal / median(around)
         })
         .collect();
-    let (Some(first), Some(last)) = (speed.first(), speed.last()) else { return cpu_seconds };
-    let before = samples[0].at.min(cpu_seconds) * first;
+    let (Some(first), Some(last)) = (speed.first(), speed.last()) else { return seconds };
+    let before = samples[0].at.min(seconds) * first;
     let between: f64 = (1..samples.len())
         .map(|index| {
-            let from = samples[index - 1].at.min(cpu_seconds);
-            let to = samples[index].at.min(cpu_seconds);
+            let from = samples[index - 1].at.min(seconds);
+            let to = samples[index].at.min(seconds);
             (to - from) * (speed[index - 1] + speed[index]) / 2.0
         })
         .sum();
-    let after = (cpu_seconds - samples[samples.len() - 1].at).max(0.0) * last;
+    let after = (seconds - samples[samples.len() - 1].at).max(0.0) * last;
     before + between + after
 }
 
@@ -134,10 +171,25 @@ fn median(mut values: Vec<f64>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Config;
 
     fn samples(times: &[(f64, f64)]) -> Vec<Sample> {
         let sample = |&(at, slow): &(f64, f64)| Sample { at, beat_seconds: NOMINAL_SECONDS * slow };
         times.iter().map(sample).collect()
+    }
+
+    fn calibrated(samples: &[Sample], seconds: f64) -> f64 {
+        super::calibrated(samples, seconds, NOMINAL_SECONDS)
+    }
+
+    /// CPU seconds, and three times as many wall seconds.
+    fn used(cpu_seconds: f64) -> Used {
+        Used { cpu_seconds, wall_seconds: 3.0 * cpu_seconds }
+    }
+
+    fn meter(clock: Clock, beat: Beat<'_>) -> Meter<'_> {
+        let config = Config { clock: Some(clock), ..Config::default() };
+        Meter::with_beats(&Track::new(&config).unwrap(), beat)
     }
 
     fn check(times: &[(f64, f64)], cpu_seconds: f64, expected: f64) {
@@ -180,21 +232,31 @@ mod tests {
 
     #[test]
     fn a_beat_that_the_trainer_disturbed_is_not_believed() {
-        let mut meter = Meter::with_beats(0.1, Box::new(|| Some(3.0 * NOMINAL_SECONDS)));
+        let mut meter = meter(Clock::Calibrated, Box::new(|| Some(3.0 * NOMINAL_SECONDS)));
         let clock = std::cell::Cell::new(0.0);
-        meter.boundary(0.0, || {
+        meter.boundary(used(0.0), || {
             clock.set(clock.get() + 0.001);
             Some(clock.get())
         });
-        assert_eq!(meter.charge(6.0, 0).seconds, 6.0);
-        meter.boundary(1.0, || Some(1.0));
-        assert!((meter.charge(6.0, 0).seconds - 2.0).abs() < 1e-9);
+        assert_eq!(meter.charge(used(6.0), 0).seconds, 6.0);
+        meter.boundary(used(1.0), || Some(1.0));
+        assert!((meter.charge(used(6.0), 0).seconds - 2.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_wall_clock_counts_wall_seconds_and_is_corrected_too() {
+        let mut meter = meter(Clock::Wall, Box::new(|| Some(2.0 * NOMINAL_SECONDS)));
+        assert_eq!(meter.charge(used(6.0), 0).seconds, 18.0);
+        assert_eq!(meter.note(), "wall seconds, not calibrated (no beat was taken)");
+        meter.boundary(used(1.0), || Some(1.0));
+        assert!((meter.charge(used(6.0), 0).seconds - 9.0).abs() < 1e-9);
+        assert_eq!(meter.note(), "wall seconds, calibrated by 1 beats, 0 disturbed");
     }
 
     #[test]
     fn the_clock_of_steps_depends_on_tokens_alone() {
         let meter = Meter::new(Clock::Steps);
-        assert_eq!(meter.charge(1.0, 1000).seconds, meter.charge(9.0, 1000).seconds);
-        assert_eq!(Meter::new(Clock::Raw).charge(9.0, 1000).seconds, 9.0);
+        assert_eq!(meter.charge(used(1.0), 1000).seconds, meter.charge(used(9.0), 1000).seconds);
+        assert_eq!(Meter::new(Clock::Raw).charge(used(9.0), 1000).seconds, 9.0);
     }
 }

@@ -11,7 +11,7 @@
 //! | --- | --- |
 //! | data | [`prepare`], [`Dataset`], [`Shard`] |
 //! | setting | [`Track`], [`Config`], [`Clock`] |
-//! | one measurement | `measurement`: `trainer`, `stream`, `clock`, `kernel`, then `evaluator`, `score`, `probe` |
+//! | one measurement | `measurement`: `trainer`, `stream`, `clock`, `pace`, `kernel`, then `evaluator`, `score`, `probe` |
 //! | processes | `process`, `blame`, `affinity`, `telemetry` |
 //! | plugin | [`NanoGpt`], `spec` |
 
@@ -27,6 +27,7 @@ mod kernel;
 mod manifest;
 mod measurement;
 mod metronome;
+mod pace;
 pub mod prepare;
 mod probe;
 mod process;
@@ -36,6 +37,7 @@ mod score;
 mod scripted;
 mod shard;
 mod spec;
+mod stopwatch;
 mod stream;
 mod telemetry;
 mod track;

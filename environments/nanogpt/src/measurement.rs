@@ -2,9 +2,9 @@
 
 use crate::{
     Dataset, Part,
-    affinity::{Pinned, default_core},
+    affinity::{Pinned, default_cores},
     blame::too_large,
-    clock::{Charge, Meter},
+    clock::{Charge, Meter, Used},
     evaluator::{Exam, Scored, score},
     kernel::Kernel,
     metronome::Metronome,
@@ -18,10 +18,11 @@ use crate::{
     trainer::{Task, Trained, Trainer},
 };
 use forerunner_core::{
-    Cause, Error, Evaluation, EvaluationRequest, Finding, Host, Metrics, PEAK_FLOPS, Purpose,
-    Result, Series, Severity, Slice, Telemetry, Verdict,
+    ALLOCATIONS_PER_STEP, Cause, Error, Evaluation, EvaluationRequest, Finding, Host, Metrics,
+    PEAK_FLOPS, Purpose, Result, SECONDS_PER_TOKEN, Series, Severity, Slice, TOKENS_PER_STEP,
+    Telemetry, Verdict,
 };
-use forerunner_nanogpt_protocol::Snapshot;
+use forerunner_nanogpt_protocol::{Allocations, Collect, Snapshot};
 use sha2::{Digest, Sha256};
 use std::path::Path;
 
@@ -38,6 +39,9 @@ const SMOKE_CPU_SECONDS: f64 = 10.0;
 /// are 0.0 to 0.2 worse, but a head tied to a widely spread embedding repeats its input and gains
 /// up to 0.6 where text repeats bytes. Knowing nothing but how frequent bytes are gains over 2.
 const FOREKNOWLEDGE_NATS: f64 = 1.0;
+
+/// Share of its time that a thread may wait for a core before a wall clock is doubted.
+const MOST_DELAY: f64 = 0.03;
 
 /// Everything a measurement needs but the request.
 pub(crate) struct Bench<'a> {
@@ -58,28 +62,29 @@ pub(crate) struct Bench<'a> {
 impl Bench<'_> {
     /// Measures the program with the request's seed on the request's slice.
     pub(crate) fn measure(&self, request: &EvaluationRequest) -> Result<Evaluation> {
-        let core = request.slot.or_else(default_core);
-        let mut telemetry = self.facts(request, core);
+        let cores = &self.cores(request)?;
+        let mut telemetry = self.facts(request, cores);
         let peak_flops = {
-            let _pinned = core.and_then(Pinned::to);
+            let _pinned = Pinned::to(cores.get(..1).unwrap_or_default());
             Kernel::new().peak_flops()
         };
         let mut log = Log::default();
         let mut note = String::new();
-        let trained = self.with_meter(core, |mut meter| {
-            let trained = self.train(request.seed, core, &mut meter, &mut log);
+        let trained = self.with_meter(cores, |mut meter| {
+            let trained = self.train(request.seed, cores, &mut meter, &mut log);
             note = meter.note();
             trained
         });
         telemetry.series = log.series();
         telemetry.facts.insert("clock".into(), note);
         let result = trained.and_then(|trained| {
-            describe_training(&mut telemetry, &trained, &log, peak_flops);
+            describe_training(&mut telemetry, self.track, &trained, &log, peak_flops);
             self.validate(&trained.snapshot)?;
-            let scored = self.score(&trained.snapshot, Part::from(request.slice), core)?;
+            let scored = self.score(&trained.snapshot, Part::from(request.slice), cores)?;
             let mut findings = scored.findings.clone();
-            let curve = self.curve(request, &trained, &scored, core)?;
+            let curve = self.curve(request, &trained, &scored, cores)?;
             findings.extend(self.foreknowledge(&curve));
+            findings.extend(self.delays(&trained));
             telemetry.series.insert("dev_loss".into(), curve);
             if request.purpose == Purpose::Confirm {
                 let bytes = trained.snapshot.encode().map_err(Error::failed)?;
@@ -110,7 +115,7 @@ impl Bench<'_> {
         let mut log = Log::default();
         let train = self.dataset.part(Part::Train);
         let task = self.task(0);
-        let place = Place { cpu_seconds: SMOKE_CPU_SECONDS, ..self.place(None) };
+        let place = Place { cpu_seconds: SMOKE_CPU_SECONDS, ..self.place(&[]) };
         let trained = Sandboxed::with(&place, "train", self.host, |process| {
             Trainer::new(process, task, Stream::new(train, 0), &mut meter, &mut log, self.host)
                 .stop_after(SMOKE_BATCHES)
@@ -119,7 +124,7 @@ impl Bench<'_> {
         let result = trained.and_then(|trained| {
             self.validate(&trained.snapshot)?;
             let starts = spread(train.len(), self.track.context, 2).unwrap_or_default();
-            self.exam(&trained.snapshot, Exam { shard: train, starts: &starts, secret: None }, None)
+            self.exam(&trained.snapshot, Exam { shard: train, starts: &starts, secret: None }, &[])
         });
         match result {
             Ok(_) | Err(Trouble::Program(Cause::Timeout, _)) => Ok(None),
@@ -129,56 +134,50 @@ impl Bench<'_> {
     }
 
     /// Calls `work` with the track's clock. A calibrated one has its metronome beside it, in a
-    /// sandbox of its own on the same core.
+    /// sandbox of its own on the same cores.
     fn with_meter<T>(
         &self,
-        core: Option<usize>,
+        cores: &[usize],
         work: impl FnOnce(Meter<'_>) -> Result<T, Trouble>,
     ) -> Result<T, Trouble> {
         let Some(binary) = self.metronome else {
             return work(Meter::new(self.track.clock));
         };
-        let place = Place { binary, ..self.place(core) };
+        let place = Place { binary, ..self.place(cores) };
         Sandboxed::with(&place, "train", self.host, |process| {
-            let mut metronome = Metronome::start(process)?;
-            let beat = Box::new(move || metronome.beat());
-            work(Meter::with_beats(self.track.seconds_per_beat, beat))
+            let mut metronome = Metronome::start(process, self.track.clock)?;
+            work(Meter::with_beats(self.track, Box::new(move || metronome.beat())))
         })
     }
 
     fn train(
         &self,
         seed: u64,
-        core: Option<usize>,
+        cores: &[usize],
         meter: &mut Meter<'_>,
         log: &mut Log,
     ) -> Result<Trained, Trouble> {
         let stream = Stream::new(self.dataset.part(Part::Train), seed);
-        Sandboxed::with(&self.place(core), "train", self.host, |process| {
+        Sandboxed::with(&self.place(cores), "train", self.host, |process| {
             // Not sooner: the sandbox's threads and processes would inherit it.
-            let _pinned = core.and_then(Pinned::to);
+            let _pinned = Pinned::to(cores);
             Trainer::new(process, self.task(seed), stream, meter, log, self.host).run()
         })
     }
 
-    fn score(
-        &self,
-        snapshot: &Snapshot,
-        part: Part,
-        core: Option<usize>,
-    ) -> Result<Scored, Trouble> {
+    fn score(&self, snapshot: &Snapshot, part: Part, cores: &[usize]) -> Result<Scored, Trouble> {
         let shard = self.dataset.part(part);
         let starts = self.windows(part)?;
-        self.exam(snapshot, Exam { shard, starts: &starts, secret: Some(secret()?) }, core)
+        self.exam(snapshot, Exam { shard, starts: &starts, secret: Some(secret()?) }, cores)
     }
 
     fn exam(
         &self,
         snapshot: &Snapshot,
         exam: Exam<'_>,
-        core: Option<usize>,
+        cores: &[usize],
     ) -> Result<Scored, Trouble> {
-        let place = Place { cpu_seconds: EVALUATION_CPU_SECONDS, ..self.place(core) };
+        let place = Place { cpu_seconds: EVALUATION_CPU_SECONDS, ..self.place(cores) };
         Sandboxed::with(&place, "evaluate", self.host, |process| {
             score(process, self.task(0), snapshot, exam)
         })
@@ -190,7 +189,7 @@ impl Bench<'_> {
         request: &EvaluationRequest,
         trained: &Trained,
         scored: &Scored,
-        core: Option<usize>,
+        cores: &[usize],
     ) -> Result<Series, Trouble> {
         let starts = self.windows(Part::Dev)?;
         let some: Vec<usize> = starts.into_iter().step_by(CURVE_SHARE).collect();
@@ -198,7 +197,7 @@ impl Bench<'_> {
         let mut curve = Vec::new();
         for checkpoint in &trained.checkpoints {
             let exam = Exam { shard, starts: &some, secret: None };
-            match self.exam(&checkpoint.snapshot, exam, core) {
+            match self.exam(&checkpoint.snapshot, exam, cores) {
                 Ok(point) => curve.push((checkpoint.step, point.loss)),
                 Err(Trouble::Host(error)) => return Err(error.into()),
                 // A look that cannot be scored is a gap in a curve, nothing more.
@@ -224,6 +223,22 @@ impl Bench<'_> {
                  an even guess; what is known about the data must be learned on the clock"
             );
             Finding::error("verify/foreknowledge", text)
+        })
+    }
+
+    /// A wall clock does not see who had the cores. The kernel knows how long the trainer was ready
+    /// to run and had none; beyond a share the measurement is no good, which is said, not hidden.
+    fn delays(&self, trained: &Trained) -> Option<Finding> {
+        let wall = trained.charge.used.wall_seconds;
+        let share = trained.delayed_seconds? / (wall * self.track.threads as f64);
+        (self.track.clock == Clock::Wall && share > MOST_DELAY).then(|| {
+            let text = format!(
+                "others used the cores: threads of the trainer waited {:.1} % of their time for one, \
+                 more than {:.0} %; what the wall clock says is too long by something like that",
+                share * 100.0,
+                MOST_DELAY * 100.0
+            );
+            Finding::warning("clock/neighbours", text)
         })
     }
 
@@ -279,13 +294,34 @@ impl Bench<'_> {
     }
 
     fn task(&self, seed: u64) -> Task<'_> {
-        Task { track: self.track, vocab: self.dataset.manifest().vocab, seed }
+        let vocab = self.dataset.manifest().vocab;
+        Task { track: self.track, vocab, seed, collect: Collect::All }
     }
 
-    fn place(&self, cpu: Option<usize>) -> Place<'_> {
+    /// The cores of a measurement: those that the host gave, or any.
+    fn cores(&self, request: &EvaluationRequest) -> Result<Vec<usize>> {
+        let threads = self.track.threads;
+        let cores: Vec<usize> = match request.slot {
+            Some(first) => std::iter::once(first).chain(request.more_cores.clone()).collect(),
+            None => default_cores(threads),
+        };
+        if cores.len() < threads && threads > 1 {
+            return Err(Error::Failed(format!(
+                "the track `{}` measures {threads} threads by the wall clock, which takes as many \
+                 cores; there {} {}\nhint: use the track `cpu`, or a machine with more cores",
+                self.track.name,
+                if cores.len() == 1 { "is" } else { "are" },
+                cores.len()
+            )));
+        }
+        Ok(cores)
+    }
+
+    fn place<'p>(&'p self, cores: &'p [usize]) -> Place<'p> {
         Place {
             binary: self.binary,
-            cpu,
+            cores,
+            threads: self.track.threads,
             unsafe_no_sandbox: self.unsafe_no_sandbox,
             cpu_seconds: self.track.cpu_seconds,
             wall_seconds: self.track.wall_seconds,
@@ -293,15 +329,16 @@ impl Bench<'_> {
         }
     }
 
-    fn facts(&self, request: &EvaluationRequest, core: Option<usize>) -> Telemetry {
+    fn facts(&self, request: &EvaluationRequest, cores: &[usize]) -> Telemetry {
         let mut telemetry = Telemetry::default();
         let mut fact = |name: &str, text: String| telemetry.facts.insert(name.into(), text);
         let manifest = self.dataset.manifest();
         fact("data", format!("{} {}", manifest.name, manifest.fingerprint()));
         fact("track", format!("{} {}", self.track.name, self.track.fingerprint(manifest)));
         fact("slice", Part::from(request.slice).name().into());
-        if let Some(core) = core {
-            fact("core", core.to_string());
+        if !cores.is_empty() {
+            let cores: Vec<_> = cores.iter().map(usize::to_string).collect();
+            fact("core", cores.join(" and "));
         }
         telemetry
     }
@@ -312,13 +349,23 @@ fn flops(trained: &Trained) -> f64 {
     6.0 * trained.snapshot.count() as f64 * trained.ledger.tokens as f64
 }
 
-fn describe_training(telemetry: &mut Telemetry, trained: &Trained, log: &Log, peak_flops: f64) {
-    let Charge { seconds, cpu_seconds } = trained.charge;
+fn describe_training(
+    telemetry: &mut Telemetry,
+    track: &Track,
+    trained: &Trained,
+    log: &Log,
+    peak_flops: f64,
+) {
+    let Charge { seconds, used: Used { cpu_seconds, wall_seconds } } = trained.charge;
     let finished = &trained.finished;
     let mut number = |name: &str, value: f64| telemetry.numbers.insert(name.into(), value);
     number("seconds", seconds);
     number("cpu_seconds", cpu_seconds);
     number("wall_seconds", finished.wall.as_secs_f64());
+    number("training_wall_seconds", wall_seconds);
+    if let Some(seconds) = trained.delayed_seconds {
+        number("delayed_seconds", seconds);
+    }
     number("peak_memory_bytes", finished.peak_memory_bytes as f64);
     number("tokens_per_cpu_second", trained.ledger.tokens as f64 / cpu_seconds);
     number("flops_per_second", flops(trained) / cpu_seconds);
@@ -327,7 +374,22 @@ fn describe_training(telemetry: &mut Telemetry, trained: &Trained, log: &Log, pe
     if let Some(counted) = log.counted_flops() {
         number("counted_flops", counted);
     }
-    telemetry.sections = log.sections(cpu_seconds);
+    let (startup, all_seconds) = match track.clock {
+        Clock::Wall => ("startup_wall_seconds", wall_seconds),
+        _ => ("startup_cpu_seconds", cpu_seconds),
+    };
+    number(startup, trained.phases.startup_seconds);
+    if let Some(Allocations { count, bytes, peak_bytes }) = log.allocations() {
+        let steps = trained.ledger.batches.max(1) as f64;
+        number("allocations", count as f64);
+        number(ALLOCATIONS_PER_STEP, count as f64 / steps);
+        number("allocated_per_step_bytes", bytes as f64 / steps);
+        number("peak_allocated_bytes", peak_bytes as f64);
+    }
+    let phases = &trained.phases;
+    telemetry.series.insert(SECONDS_PER_TOKEN.into(), phases.seconds_per_token());
+    telemetry.series.insert(TOKENS_PER_STEP.into(), phases.tokens_per_step());
+    telemetry.sections = log.sections(all_seconds);
     telemetry.operations = log.operations();
     let encoded = trained.snapshot.encode().unwrap_or_default();
     telemetry.facts.insert("snapshot_sha256".into(), hex(&Sha256::digest(encoded)));

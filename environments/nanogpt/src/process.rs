@@ -62,6 +62,9 @@ pub(crate) trait Process: Sized {
     fn receive(&mut self, limit: u64) -> Result<FromProgram, WireError>;
     /// CPU seconds used so far; `None` once it has ended.
     fn cpu_seconds(&self) -> Option<f64>;
+    /// Seconds that its threads, added up, were ready to run and had to wait for a core that
+    /// somebody else used; `None` where the system does not say.
+    fn delayed_seconds(&self) -> Option<f64>;
     /// Waits for its end, within its limits.
     fn wait(self) -> Result<Finished, Error>;
     /// Ends it now.
@@ -104,8 +107,10 @@ pub(crate) struct Sandboxed(Child);
 pub(crate) struct Place<'a> {
     /// The compiled program.
     pub(crate) binary: &'a Path,
-    /// The core it has to itself.
-    pub(crate) cpu: Option<usize>,
+    /// The cores it has to itself; none means any.
+    pub(crate) cores: &'a [usize],
+    /// Threads that its operations use.
+    pub(crate) threads: usize,
     /// Whether to do without a sandbox.
     pub(crate) unsafe_no_sandbox: bool,
     /// CPU seconds after which the kernel ends it.
@@ -116,8 +121,10 @@ pub(crate) struct Place<'a> {
     pub(crate) memory_bytes: u64,
 }
 
-/// Tasks of a program: its own thread, and some room for a library's.
-const TASKS: u64 = 8;
+/// Tasks of a program beyond the threads of its operations: some room for a library's.
+const OTHER_TASKS: u64 = 7;
+/// Tells the harness how many threads operations use.
+const THREADS: &str = "FORERUNNER_THREADS";
 /// Bytes kept of standard error: enough for a panic with its place.
 const STDERR_BYTES: u64 = 16 << 10;
 
@@ -134,13 +141,16 @@ impl Sandboxed {
         let work_dir = tempfile::tempdir().map_err(Error::failed)?;
         let mut policy = Policy::new(Profile::Program, work_dir.path());
         policy.read_only = libraries();
-        policy.env = vec![("RAYON_NUM_THREADS".into(), "1".into())];
-        policy.cpu = place.cpu;
+        policy.env = vec![
+            ("RAYON_NUM_THREADS".into(), "1".into()),
+            (THREADS.into(), place.threads.to_string()),
+        ];
+        policy.cores = place.cores.to_vec();
         policy.unsafe_no_sandbox = place.unsafe_no_sandbox;
         policy.limits.cpu_seconds = place.cpu_seconds.ceil() as u64 + 1;
         policy.limits.wall = Duration::from_secs_f64(place.wall_seconds);
         policy.limits.memory_bytes = place.memory_bytes;
-        policy.limits.processes = TASKS;
+        policy.limits.processes = OTHER_TASKS + place.threads as u64;
         policy.limits.output_bytes = STDERR_BYTES;
         policy.limits.file_bytes = 0;
         let argv = [place.binary.as_os_str().to_owned(), OsString::from(mode)];
@@ -208,6 +218,10 @@ impl Process for Sandboxed {
         self.0.cpu_time().ok().map(|time| time.as_secs_f64())
     }
 
+    fn delayed_seconds(&self) -> Option<f64> {
+        delayed_seconds(self.0.program_pid())
+    }
+
     fn wait(self) -> Result<Finished, Error> {
         self.0.wait().map_err(sandbox_error)
     }
@@ -215,6 +229,17 @@ impl Process for Sandboxed {
     fn kill(self) -> Result<Finished, Error> {
         self.0.kill().map_err(sandbox_error)
     }
+}
+
+/// The second number of every thread's `schedstat`, in nanoseconds.
+fn delayed_seconds(pid: i32) -> Option<f64> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let delay = |task: std::fs::DirEntry| {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_whitespace().nth(1)?.parse::<f64>().ok()
+    };
+    let delays: Vec<f64> = tasks.flatten().filter_map(delay).collect();
+    (!delays.is_empty()).then(|| delays.iter().sum::<f64>() * 1e-9)
 }
 
 /// An error of the sandbox with its sources on one line, hints behind.

@@ -7,7 +7,7 @@ use crate::{
     trainer::Task,
 };
 use forerunner_core::{Cause, Error, Finding};
-use forerunner_nanogpt_protocol::{Error as WireError, FromProgram, FromSupervisor};
+use forerunner_nanogpt_protocol::{Collect, Error as WireError, FromProgram, FromSupervisor};
 use forerunner_sandbox::{Finished, Layers, Outcome};
 use std::{os::unix::net::UnixStream, thread::JoinHandle, time::Duration};
 
@@ -57,6 +57,10 @@ impl Process for Scripted {
         Some(0.01 * f64::from(self.frames))
     }
 
+    fn delayed_seconds(&self) -> Option<f64> {
+        None
+    }
+
     fn wait(self) -> Result<Finished, Error> {
         Ok(self.end())
     }
@@ -86,7 +90,7 @@ impl Fixture {
     }
 
     pub(crate) fn task(&self) -> Task<'_> {
-        Task { track: &self.track, vocab: 256, seed: 3 }
+        Task { track: &self.track, vocab: 256, seed: 3, collect: Collect::All }
     }
 }
 

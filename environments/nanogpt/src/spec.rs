@@ -1,17 +1,21 @@
 //! The environment in words and numbers: what may change, what is fixed, how it is scored.
 
-use crate::{Manifest, Track};
-use forerunner_core::{EnvironmentSpec, Feature, Objective, Objectives, Program, Purpose, Slice};
+use crate::{Clock, Manifest, Track};
+use forerunner_core::{
+    Change, EnvironmentSpec, Feature, Objective, Objectives, Program, Purpose, Slice,
+};
+use forerunner_workbench::apply;
 
 /// The program that every search on the track `cpu` starts from.
 pub(crate) const REFERENCE: &str = include_str!("../programs/gpt2.rs");
 
-/// The reference program of a track: the same, with the settings that suit its data and budget.
+/// The reference program of a track: the same, with the changes that suit its data and budget.
 pub(crate) fn reference(track: &Track) -> String {
-    track.settings.iter().fold(REFERENCE.to_owned(), |text, (from, to)| {
-        debug_assert_eq!(text.matches(from).count(), 1, "{from}");
-        text.replace(from, to)
-    })
+    let program = Program::single("main.rs", REFERENCE);
+    let Some(patch) = track.patch else { return REFERENCE.to_owned() };
+    let changed = apply(&program, &Change::Patch(patch.to_owned()));
+    let mut changed = changed.expect("a test applies every track's patch");
+    changed.files.remove("main.rs").expect("a patch keeps the file")
 }
 
 /// Describes a track on a data set.
@@ -39,6 +43,7 @@ pub(crate) fn spec(track: &Track, manifest: &Manifest, reference: String) -> Env
         ],
         reference: Program::single("main.rs", reference),
         expensive_check: true,
+        cores: track.threads,
     }
 }
 
@@ -48,6 +53,7 @@ fn feature(metric: &str, low: f64, high: f64, bins: u32) -> Feature {
 
 fn brief(track: &Track, manifest: &Manifest) -> String {
     let Track { context, windows, target_loss, max_parameters, cpu_seconds, .. } = track;
+    let (threads, clock) = (threads(track), clock(track));
     let (unit, vocab) = (manifest.kind.loss_unit(), manifest.vocab);
     let memory_mib = track.memory_bytes >> 20;
     let batch_tokens = track.batch_tokens;
@@ -72,9 +78,9 @@ What is fixed, outside the program and out of its reach:
   The loss is computed outside it from the logits, in f64, every token once.
 - Logits at a position may depend on that token and earlier ones of its window only, must be the
   same when asked again, and must be finite. This is tested on the trained model.
-- Limits: {cpu_seconds} CPU seconds, {memory_mib} MiB, one thread. A failure of any kind counts.
+- Limits: {cpu_seconds} CPU seconds, {memory_mib} MiB, {threads}. A failure of any kind counts.
 
-How it is scored: the clock runs in CPU seconds of the training process, measured from outside,
+How it is scored: the clock runs in {clock}, measured from outside,
 from its start until the parameters are handed over; initialisation counts, evaluation does not.
 Reaching the target beats not reaching it; among programs that reach it, fewer seconds win; among
 the rest, lower loss wins. The seed is new each time: tuning to one seed gains nothing.
@@ -91,21 +97,41 @@ speed with less code is an improvement too."
     )
 }
 
+/// Threads, for the brief.
+fn threads(track: &Track) -> String {
+    match track.threads {
+        1 => "one thread".to_owned(),
+        n => format!(
+            "{n} threads, which operations of\n  the harness use by themselves where they are large \
+             enough; a program starts none"
+        ),
+    }
+}
+
+/// What the clock counts, for the brief.
+fn clock(track: &Track) -> &'static str {
+    match track.clock {
+        Clock::Wall => "wall seconds of the training process",
+        Clock::Steps => "tokens served to the training process",
+        Clock::Calibrated | Clock::Raw => "CPU seconds of the training process",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{Config, FileEntry, Part, TokenKind};
 
     #[test]
-    fn the_settings_of_every_track_are_in_the_reference() {
-        for name in crate::track::TRACKS {
+    fn every_track_has_a_reference_of_its_own() {
+        let references = crate::track::TRACKS.map(|name| {
             let config = Config { track: name.into(), ..Config::default() };
-            let track = Track::new(&config).unwrap();
-            let reference = reference(&track);
-            for (from, to) in track.settings {
-                assert!(REFERENCE.contains(from) && reference.contains(to), "{name}: {from}");
-            }
-        }
+            reference(&Track::new(&config).unwrap())
+        });
+        assert_eq!(references[0], REFERENCE);
+        assert!(references[1].contains("const STEPS: usize = 1000;"));
+        assert!(references[1].contains("head_loss("));
+        assert_eq!(references[2], REFERENCE);
     }
 
     #[test]
@@ -120,9 +146,17 @@ mod tests {
             slices: slices.into(),
         };
         let track = Track::new(&Config::default()).unwrap();
-        let spec = spec(&track, &manifest, REFERENCE.into());
+        let spec = super::spec(&track, &manifest, REFERENCE.into());
         for fact in ["nats/byte", &track.max_parameters.to_string(), "Vocabulary 256"] {
             assert!(spec.brief.contains(fact), "{fact}");
+        }
+        assert_eq!(spec.cores, 1);
+        let two = Track::new(&Config { track: "cpu-2t".into(), ..Config::default() }).unwrap();
+        let two = super::spec(&two, &manifest, REFERENCE.into());
+        assert_eq!(two.cores, 2);
+        for (fact, other) in [("2 threads", "one thread"), ("in wall seconds", "in CPU seconds")] {
+            assert!(two.brief.contains(fact) && !two.brief.contains(other), "{fact}");
+            assert!(!spec.brief.contains(fact) && spec.brief.contains(other), "{other}");
         }
         let names: Vec<_> = spec.objectives.0.iter().map(|o| o.metric.as_str()).collect();
         assert_eq!(names, ["seconds_to_target", "loss"]);

@@ -1,16 +1,16 @@
 //! What a program reports about itself, cut to size. Shown to people and mutators, never scored:
 //! names and numbers here are the program's words.
 
-use forerunner_core::{Operation, Section, Series};
-use forerunner_nanogpt_protocol::{Record, Summary};
+use forerunner_core::{Operation, Section, Series, thinned};
+use forerunner_nanogpt_protocol::{Allocations, Record, Summary};
 use std::collections::BTreeMap;
 
-/// Most series of one program.
-const MAX_SERIES: usize = 16;
 /// Most points that are kept of a series while it grows.
 const MAX_POINTS: usize = 8192;
-/// Points of a series that are passed on.
-const POINTS_SHOWN: usize = 512;
+/// Series of the run as a whole: the most that are kept, and the points of each that are passed on.
+const OF_RUN: (usize, usize) = (16, 512);
+/// The same of series of a group of parameters, `NAME.GROUP`; the harness makes three of each group.
+const OF_GROUP: (usize, usize) = (48, 128);
 /// Most sections of one program.
 const MAX_SECTIONS: usize = 24;
 /// Most operations of one program; the harness has about forty.
@@ -25,15 +25,14 @@ pub(crate) struct Log {
     sections: Vec<Section>,
     operations: Vec<Operation>,
     counted_flops: Option<f64>,
+    allocations: Option<Allocations>,
 }
 
 impl Log {
     /// Takes in one point. Points out of order, beyond the limits or not finite are dropped.
     pub(crate) fn record(&mut self, record: &Record) {
         let name = name(&record.series);
-        if !record.value.is_finite()
-            || (!self.series.contains_key(&name) && self.series.len() >= MAX_SERIES)
-        {
+        if !record.value.is_finite() || !(self.series.contains_key(&name) || self.room(&name)) {
             return;
         }
         let series = self.series.entry(name).or_default();
@@ -42,9 +41,16 @@ impl Log {
         }
     }
 
+    /// Whether there is room for one more series of this kind.
+    fn room(&self, name: &str) -> bool {
+        let same_kind = |other: &&String| is_of_group(other) == is_of_group(name);
+        self.series.keys().filter(same_kind).count() < limits(name).0
+    }
+
     /// Takes in the profile; a later one replaces an earlier one.
     pub(crate) fn summary(&mut self, summary: &Summary) {
         self.counted_flops = Some(summary.flops).filter(|flops| flops.is_finite());
+        self.allocations = summary.allocations;
         self.sections = summary
             .sections
             .iter()
@@ -54,6 +60,8 @@ impl Log {
                 name: name(&section.name),
                 calls: section.calls,
                 seconds: section.cpu_seconds,
+                bytes: section.bytes,
+                flops: section.flops,
             })
             .collect();
         self.operations = summary
@@ -82,6 +90,11 @@ impl Log {
         self.counted_flops
     }
 
+    /// Memory that the program's process asked for, as the harness counted it.
+    pub(crate) fn allocations(&self) -> Option<Allocations> {
+        self.allocations
+    }
+
     /// What the operations cost, largest first.
     pub(crate) fn operations(&self) -> Vec<Operation> {
         self.operations.clone()
@@ -89,7 +102,8 @@ impl Log {
 
     /// The curves, thinned.
     pub(crate) fn series(&self) -> BTreeMap<String, Series> {
-        self.series.iter().map(|(name, points)| (name.clone(), thin(points))).collect()
+        let thin = |name: &str, points: &Series| thinned(points, limits(name).1);
+        self.series.iter().map(|(name, points)| (name.clone(), thin(name, points))).collect()
     }
 
     /// The profile, largest first, with the rest of `cpu_seconds` as `other`.
@@ -98,20 +112,22 @@ impl Log {
         let named: f64 = sections.iter().map(|section| section.seconds).sum();
         if !sections.is_empty() && cpu_seconds > named {
             sections.retain(|section| section.name != "other");
-            sections.push(Section { name: "other".into(), calls: 1, seconds: cpu_seconds - named });
+            let seconds = cpu_seconds - named;
+            sections.push(Section { calls: 1, seconds, ..Section::named("other") });
         }
         sections.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
         sections
     }
 }
 
-/// Evenly chosen points of a long series, first and last included.
-fn thin(points: &Series) -> Series {
-    if points.len() <= POINTS_SHOWN {
-        return points.clone();
-    }
-    let last = points.len() - 1;
-    (0..POINTS_SHOWN).map(|index| points[index * last / (POINTS_SHOWN - 1)]).collect()
+/// Whether a series is of a group of parameters: `NAME.GROUP`.
+fn is_of_group(name: &str) -> bool {
+    name.contains('.')
+}
+
+/// How many series of the kind of this one are kept, and how many points of each are passed on.
+fn limits(name: &str) -> (usize, usize) {
+    if is_of_group(name) { OF_GROUP } else { OF_RUN }
 }
 
 /// A name made of harmless characters.
@@ -151,11 +167,16 @@ mod tests {
         log.record(&record("x", 6, f64::NAN));
         for index in 0..100 {
             log.record(&record(&format!("spam {index}\n"), 0, 0.0));
+            for step in 0..300 {
+                log.record(&record(&format!("norm.{index}"), step, 0.0));
+            }
         }
-        let series = log.series();
-        assert_eq!(series.len(), MAX_SERIES);
+        let mut series = log.series();
+        let of_groups = series.extract_if(.., |name, _| is_of_group(name)).collect::<Vec<_>>();
+        assert_eq!((series.len(), of_groups.len()), (OF_RUN.0, OF_GROUP.0));
+        assert!(of_groups.iter().all(|(_, points)| points.len() == OF_GROUP.1));
         assert_eq!(series["x"], [(5, 1.0)]);
-        assert_eq!(series["train_loss"].len(), POINTS_SHOWN);
+        assert_eq!(series["train_loss"].len(), OF_RUN.1);
         assert_eq!(series["train_loss"].last().unwrap().0, MAX_POINTS as u64 - 1);
         assert!(series.contains_key("spam_0_"));
         assert_eq!(log.last("x"), Some(1.0));
@@ -168,6 +189,8 @@ mod tests {
             name: name.into(),
             calls: 2,
             cpu_seconds,
+            bytes: 8,
+            flops: 6,
         };
         log.summary(&Summary {
             sections: vec![section("data", 1.0), section("forward", 3.0), section("x", f64::NAN)],
@@ -176,6 +199,7 @@ mod tests {
         let sections = log.sections(6.0);
         let names: Vec<_> = sections.iter().map(|s| (s.name.as_str(), s.seconds)).collect();
         assert_eq!(names, [("forward", 3.0), ("other", 2.0), ("data", 1.0)]);
+        assert_eq!((sections[0].bytes, sections[0].flops, sections[1].flops), (8, 6, 0));
         assert!(Log::default().sections(6.0).is_empty());
     }
 

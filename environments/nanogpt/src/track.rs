@@ -14,6 +14,9 @@ pub enum Clock {
     Calibrated,
     /// CPU seconds of the trainer, as the operating system counts them.
     Raw,
+    /// Wall seconds of the trainer, less those that it waits for us, corrected as
+    /// [`Clock::Calibrated`] is: for tracks with several threads.
+    Wall,
     /// A fixed time per token served: deterministic, for replays and tests.
     Steps,
 }
@@ -42,7 +45,10 @@ pub struct Track {
     pub search_margin: f64,
     /// Most values that a snapshot may carry, each rounded to bfloat16.
     pub max_parameters: usize,
-    /// CPU seconds after which training is ended.
+    /// Threads that operations use, each on a core of its own.
+    #[serde(skip_serializing_if = "is_one")]
+    pub threads: usize,
+    /// CPU seconds, of all threads, after which training is ended.
     pub cpu_seconds: f64,
     /// Wall seconds after which training is ended: a safeguard against sleepers.
     pub wall_seconds: f64,
@@ -52,13 +58,13 @@ pub struct Track {
     pub batch_tokens: u64,
     /// How time is charged.
     pub clock: Clock,
-    /// CPU seconds of the trainer between two beats of a calibrated clock. A beat costs 0.015, and
-    /// there are 1,400.
+    /// Seconds of the trainer, by the track's clock, between two beats that correct it. A beat costs
+    /// 0.015, and there are 1,400.
     pub seconds_per_beat: f64,
-    /// What the reference program says elsewhere, and what it says on this track. Not part of the
-    /// setting: programs are compared by what they do.
+    /// What the track's reference changes in `programs/gpt2.rs`, as search/replace blocks. Not part
+    /// of the setting: programs are compared by what they do.
     #[serde(skip)]
-    pub settings: &'static [(&'static str, &'static str)],
+    pub patch: Option<&'static str>,
 }
 
 /// How much higher the loss is on a slice than on dev, in nats per token.
@@ -71,7 +77,7 @@ pub struct Harder {
 }
 
 /// Names of the tracks in this crate.
-pub const TRACKS: [&str; 2] = ["cpu", "fineweb-small"];
+pub const TRACKS: [&str; 3] = ["cpu", "fineweb-small", "cpu-2t"];
 
 impl Track {
     /// The track that a configuration asks for, with its overrides applied.
@@ -81,6 +87,7 @@ impl Track {
     pub fn new(config: &Config) -> Result<Self> {
         let mut track = match config.track.as_str() {
             "cpu" => Self::cpu(),
+            "cpu-2t" => Self::cpu_2t(),
             "fineweb-small" => Self::fineweb_small(),
             other => {
                 let known = TRACKS.join(", ");
@@ -118,14 +125,23 @@ impl Track {
             harder: Harder { val: 0.0495, vault: -0.0075 },
             search_margin: 0.0165,
             max_parameters: 150_000,
+            threads: 1,
             cpu_seconds: 45.0,
             wall_seconds: 600.0,
             memory_bytes: 2 << 30,
             batch_tokens: 1 << 16,
             clock: Clock::Calibrated,
             seconds_per_beat: 0.12,
-            settings: &[],
+            patch: None,
         }
+    }
+
+    /// The same task in another class: two threads, wall seconds. A thread that waits for the other
+    /// spends CPU time too, so there is as much of it for each.
+    fn cpu_2t() -> Self {
+        let one = Self::cpu();
+        let cpu_seconds = 2.0 * one.cpu_seconds;
+        Self { name: "cpu-2t".into(), threads: 2, cpu_seconds, clock: Clock::Wall, ..one }
     }
 
     /// GPT-2 tokens of web text and a small model, for machines and nerves of moderate size.
@@ -142,20 +158,16 @@ impl Track {
             harder: Harder { val: 0.008, vault: 0.012 },
             search_margin: 0.03,
             max_parameters: 8_000_000,
+            threads: 1,
             cpu_seconds: 180.0,
             wall_seconds: 1800.0,
             memory_bytes: 4 << 30,
             batch_tokens: 1 << 17,
             clock: Clock::Calibrated,
             seconds_per_beat: 0.5,
-            // Half of the work is the head, so the stream is narrow; small batches, many steps.
-            settings: &[
-                ("const STEPS: usize = 2800;", "const STEPS: usize = 1000;"),
-                ("const BATCH: usize = 8;", "const BATCH: usize = 2;"),
-                ("const LENGTH: usize = 64;", "const LENGTH: usize = 128;"),
-                ("const WIDTH: usize = 64;", "const WIDTH: usize = 32;"),
-                ("const LEARNING_RATE: f64 = 5e-3;", "const LEARNING_RATE: f64 = 7e-3;"),
-            ],
+            // Half of the work is the head: its logits are never stored, and the stream is narrow.
+            // Small batches, many steps.
+            patch: Some(include_str!("../programs/fineweb-small.patch")),
         }
     }
 
@@ -187,6 +199,11 @@ impl Track {
         hash.update(forerunner_nanogpt_protocol::VERSION.to_le_bytes());
         hex(&hash.finalize()[..8])
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_one(count: &usize) -> bool {
+    *count == 1
 }
 
 fn override_with<T>(
@@ -228,7 +245,9 @@ mod tests {
         assert_eq!(plain, of(Config { windows: Some(1024), ..Config::default() }));
         assert_ne!(plain, of(Config { windows: Some(512), ..Config::default() }));
         assert_ne!(plain, of(Config { clock: Some(Clock::Steps), ..Config::default() }));
-        assert_ne!(plain, of(Config { track: "fineweb-small".into(), ..Config::default() }));
+        for other in ["cpu-2t", "fineweb-small"] {
+            assert_ne!(plain, of(Config { track: other.into(), ..Config::default() }));
+        }
         let mut renamed = manifest();
         renamed.name = "y".into();
         assert_eq!(plain, Track::new(&Config::default()).unwrap().fingerprint(&renamed));
@@ -241,7 +260,7 @@ mod tests {
         };
         check(
             Config { track: "gpu".into(), ..Config::default() },
-            "bad configuration: `track`: unknown track `gpu` (known: cpu, fineweb-small)",
+            "bad configuration: `track`: unknown track `gpu` (known: cpu, fineweb-small, cpu-2t)",
         );
         check(
             Config { windows: Some(0), ..Config::default() },

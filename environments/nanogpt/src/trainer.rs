@@ -2,16 +2,19 @@
 
 use crate::{
     Track,
-    clock::{Charge, Meter},
+    clock::{Charge, Meter, Used},
+    pace::{Pace, Phases},
     process::{Process, Stop, Trouble},
+    stopwatch::Stopwatch,
     stream::{Ledger, Stream},
     telemetry::Log,
 };
 use forerunner_core::{Cause, Host};
 use forerunner_nanogpt_protocol::{
-    BatchRequest, FromProgram, FromSupervisor, Limits, Snapshot, Spec, Start, VERSION,
+    BatchRequest, Collect, FromProgram, FromSupervisor, Limits, Snapshot, Spec, Start, VERSION,
 };
 use forerunner_sandbox::Finished;
+use std::time::Instant;
 
 /// Name of this process in findings.
 const STAGE: &str = "the trainer";
@@ -32,6 +35,8 @@ pub(crate) struct Task<'a> {
     pub(crate) vocab: usize,
     /// The injected seed.
     pub(crate) seed: u64,
+    /// What the harness is to collect.
+    pub(crate) collect: Collect,
 }
 
 impl Task<'_> {
@@ -49,6 +54,7 @@ impl Task<'_> {
                 memory_bytes: self.track.memory_bytes,
                 batch_tokens: self.track.batch_tokens,
             },
+            collect: self.collect,
         })
     }
 }
@@ -69,10 +75,14 @@ pub(crate) struct Trained {
     pub(crate) snapshot: Snapshot,
     /// What it is charged.
     pub(crate) charge: Charge,
+    /// Seconds that its threads waited for a core, where that is known.
+    pub(crate) delayed_seconds: Option<f64>,
     /// What it was served.
     pub(crate) ledger: Ledger,
     /// Looks on the way, for the dev curve.
     pub(crate) checkpoints: Vec<Checkpoint>,
+    /// Where its seconds went, phase by phase.
+    pub(crate) phases: Phases,
     /// How the process ended, and in what sandbox.
     pub(crate) finished: Finished,
 }
@@ -88,6 +98,9 @@ pub(crate) struct Trainer<'a, 'm, P> {
     /// Stop with a look at the parameters after so many batches: a smoke test.
     stop_after: Option<u64>,
     checkpoints: Vec<Checkpoint>,
+    pace: Pace,
+    /// Runs from the greeting on.
+    watch: Stopwatch,
     /// Names and shapes of the parameters before any token was served: they cannot tell anything
     /// about the data, and must stay as they are.
     specs: Option<Vec<Spec>>,
@@ -114,6 +127,8 @@ impl<'a, 'm, P: Process> Trainer<'a, 'm, P> {
             host,
             stop_after: None,
             checkpoints: Vec::new(),
+            pace: Pace::default(),
+            watch: Stopwatch::start(Instant::now()),
             specs: None,
             next_peek: 0,
             next_progress: PROGRESS_SECONDS,
@@ -143,6 +158,7 @@ impl<'a, 'm, P: Process> Trainer<'a, 'm, P> {
         loop {
             match self.process.receive(limit)? {
                 FromProgram::Batch(request) => {
+                    self.watch.stop(Instant::now(), self.process.cpu_seconds());
                     n_records = 0;
                     if let Some(snapshot) = self.batch(request, limit)? {
                         return Ok(snapshot);
@@ -157,7 +173,10 @@ impl<'a, 'm, P: Process> Trainer<'a, 'm, P> {
                     }
                 }
                 FromProgram::Summary(summary) => self.log.summary(&summary),
-                FromProgram::Snapshot(snapshot) => return Ok(snapshot),
+                FromProgram::Snapshot(snapshot) => {
+                    self.watch.stop(Instant::now(), self.process.cpu_seconds());
+                    return Ok(snapshot);
+                }
                 FromProgram::Checkpoint(_) | FromProgram::Logits(_) => {
                     let text = format!("{STAGE} sent a frame that nobody asked for");
                     return Err(protocol("protocol/frame", text));
@@ -190,15 +209,23 @@ impl<'a, 'm, P: Process> Trainer<'a, 'm, P> {
             );
             return Err(protocol("protocol/batch", text));
         };
-        self.process.tell(&FromSupervisor::Tokens(tokens))?;
+        self.answer(&FromSupervisor::Tokens(tokens))?;
         Ok(None)
+    }
+
+    /// Sends what the trainer waits for; from then on its time is counted again.
+    fn answer(&mut self, message: &FromSupervisor) -> Result<(), Stop> {
+        self.watch.resume(Instant::now(), self.process.cpu_seconds());
+        Ok(self.process.tell(message)?)
     }
 
     /// The trainer waits for us: calibrate, check its budget, tell people.
     fn boundary(&mut self) -> Result<(), Stop> {
         let Some(cpu_seconds) = self.process.cpu_seconds() else { return Ok(()) };
         let process = &self.process;
-        self.meter.boundary(cpu_seconds, || process.cpu_seconds());
+        let used = Used { cpu_seconds, wall_seconds: self.watch.seconds(Instant::now()) };
+        self.meter.boundary(used, || process.cpu_seconds());
+        self.pace.boundary(self.stream.ledger(), self.meter.counted(used));
         let most = self.task.track.cpu_seconds;
         if cpu_seconds > most {
             let text = format!(
@@ -223,8 +250,10 @@ impl<'a, 'm, P: Process> Trainer<'a, 'm, P> {
 
     /// Asks for the parameters as they are.
     fn peek(&mut self, limit: u64) -> Result<Snapshot, Stop> {
-        self.process.tell(&FromSupervisor::Peek)?;
-        match self.process.receive(limit)? {
+        self.answer(&FromSupervisor::Peek)?;
+        let frame = self.process.receive(limit)?;
+        self.watch.stop(Instant::now(), self.process.cpu_seconds());
+        match frame {
             FromProgram::Checkpoint(snapshot) => Ok(snapshot),
             _ => {
                 let text = format!("{STAGE} answered a look at its parameters with something else");
@@ -247,16 +276,21 @@ impl<'a, 'm, P: Process> Trainer<'a, 'm, P> {
     /// Stops the clock and the process.
     fn finish(self, snapshot: Snapshot) -> Result<Trained, Trouble> {
         let cpu_seconds = self.process.cpu_seconds();
-        if let Some(at) = cpu_seconds {
-            self.meter.boundary(at, || self.process.cpu_seconds());
+        let delayed_seconds = self.process.delayed_seconds();
+        let wall_seconds = self.watch.seconds(Instant::now());
+        if let Some(cpu_seconds) = cpu_seconds {
+            let used = Used { cpu_seconds, wall_seconds };
+            self.meter.boundary(used, || self.process.cpu_seconds());
         }
         let finished = self.process.kill()?;
         // A program that left at once after its snapshot is charged all that it used.
         let cpu_seconds = cpu_seconds.unwrap_or(finished.cpu.as_secs_f64());
+        let used = Used { cpu_seconds, wall_seconds };
         let ledger = self.stream.ledger();
-        let charge = self.meter.charge(cpu_seconds, ledger.tokens);
+        let charge = self.meter.charge(used, ledger.tokens);
+        let phases = self.pace.phases(ledger, self.meter.counted(used));
         let checkpoints = self.checkpoints;
-        Ok(Trained { snapshot, charge, ledger, checkpoints, finished })
+        Ok(Trained { snapshot, charge, delayed_seconds, ledger, checkpoints, phases, finished })
     }
 }
 

@@ -3,7 +3,7 @@
 
 mod support;
 
-use forerunner_core::{Cause, Evaluation, Verdict};
+use forerunner_core::{Cause, Evaluation, SECONDS_PER_TOKEN, TOKENS_PER_STEP, Verdict};
 use serde_json::json;
 use support::{HONEST, changed, check, evaluate, work};
 
@@ -48,6 +48,22 @@ fn an_honest_program_is_measured() {
     }
     assert!(one.telemetry.facts["sandbox"].contains("seccomp"));
     assert!(one.telemetry.numbers["peak_memory_bytes"] > 1e6);
+    // The phases and what came before them are all of the CPU time.
+    let numbers = &one.telemetry.numbers;
+    let tokens = one.telemetry.series[TOKENS_PER_STEP].iter().map(|(_, tokens)| tokens * 6.0);
+    let pace = one.telemetry.series[SECONDS_PER_TOKEN].iter().map(|(_, seconds)| seconds);
+    let in_phases: f64 = tokens.zip(pace).map(|(tokens, seconds)| tokens * seconds).sum();
+    let all = in_phases + numbers["startup_cpu_seconds"];
+    assert!((all - numbers["cpu_seconds"]).abs() < 1e-9, "{numbers:?}");
+    // A step asks for a gradient and for new values of the table at least.
+    assert!(numbers["allocated_per_step_bytes"] > 2.0 * 4.0 * 65_536.0, "{numbers:?}");
+    assert!(numbers["allocations_per_step"] > 10.0, "{numbers:?}");
+    assert!(numbers["peak_allocated_bytes"] > 4.0 * 65_536.0, "{numbers:?}");
+    assert!(numbers["peak_allocated_bytes"] < numbers["peak_memory_bytes"], "{numbers:?}");
+    let section = |name: &str| one.telemetry.sections.iter().find(|s| s.name == name).unwrap();
+    let operation = |name: &str| one.telemetry.operations.iter().find(|o| o.name == name).unwrap();
+    let forward = operation("embedding.forward").bytes + operation("cross_entropy.forward").bytes;
+    assert_eq!(section("forward").bytes, forward);
 
     // The same seed gives the same loss to the last bit, another seed another one.
     let again = evaluate(HONEST);

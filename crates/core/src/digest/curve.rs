@@ -4,7 +4,7 @@ use super::{
     Other,
     text::{number, significant, word},
 };
-use crate::{Evaluation, Series, thinned};
+use crate::{Evaluation, GRADIENT_NORM, SECONDS_PER_TOKEN, Series, TOKENS_PER_STEP, thinned};
 use std::{collections::BTreeMap, fmt::Write as _};
 
 /// Where the curve is looked at, as shares of its steps: denser at the start, where it bends.
@@ -109,11 +109,14 @@ fn table(
     text
 }
 
-/// Rates and norms first, then other curves by name.
+/// Rates and norms first, then other curves of the run by name. Those of groups of parameters and
+/// phases have lines of their own.
 fn beside<'a>(all: &'a BTreeMap<String, Series>, loss: &str) -> Vec<(&'a str, &'a Series)> {
-    const USUAL: [&str; 2] = ["learning_rate", "gradient_norm"];
+    const USUAL: [&str; 2] = ["learning_rate", GRADIENT_NORM];
+    const ELSEWHERE: [&str; 3] = [HELD_OUT_LOSS, SECONDS_PER_TOKEN, TOKENS_PER_STEP];
     let shown = |name: &str, curve: &Series| {
-        !curve.is_empty() && name != loss && name != HELD_OUT_LOSS && !USUAL.contains(&name)
+        let known = name == loss || USUAL.contains(&name) || ELSEWHERE.contains(&name);
+        !curve.is_empty() && !known && !name.contains('.')
     };
     let usual = USUAL.into_iter().filter_map(|name| Some((name, all.get(name)?)));
     let usual = usual.filter(|(_, curve)| !curve.is_empty());

@@ -1,8 +1,13 @@
 //! What a digest says, and that nothing makes it long or harmful.
 
 use super::*;
-use crate::{Cause, Operation, PEAK_FLOPS, Section, Series};
+use crate::{
+    ALLOCATIONS_PER_STEP, Cause, Operation, PEAK_FLOPS, SECONDS_PER_TOKEN, Section, Series,
+    TOKENS_PER_STEP,
+};
 use proptest::prelude::*;
+
+const MEBIBYTE: f64 = (1 << 20) as f64;
 
 /// Noise that is the same every time, between -1 and 1.
 fn wobble(step: u64) -> f64 {
@@ -20,7 +25,7 @@ fn operation(name: &str, seconds: f64, flops: u64) -> Operation {
 }
 
 fn section(name: &str, seconds: f64) -> Section {
-    Section { name: name.to_owned(), calls: 2800, seconds }
+    Section { calls: 2800, seconds, flops: (seconds * 32e9) as u64, ..Section::named(name) }
 }
 
 fn parent() -> Evaluation {
@@ -53,7 +58,30 @@ fn child() -> Evaluation {
         operation("relu_squared.forward", 0.25, 0),
         operation("linear.backward", 8.0, 640_000_000_000),
     ];
-    telemetry.numbers.insert("peak_memory_bytes".to_owned(), 54_321_000.0);
+    for (name, value) in [
+        ("peak_memory_bytes", 54_321_000.0),
+        ("peak_allocated_bytes", 40.0 * MEBIBYTE),
+        ("allocated_per_step_bytes", 13.5 * MEBIBYTE),
+        ("allocations", 2800.0 * 2370.0),
+        (ALLOCATIONS_PER_STEP, 2370.0),
+        ("cpu_seconds", 15.0),
+    ] {
+        telemetry.numbers.insert(name.to_owned(), value);
+    }
+    let mut phases = |name: &str, values: [f64; 4]| {
+        let steps = [700, 1400, 2100, 2800].into_iter();
+        telemetry.series.insert(name.to_owned(), steps.zip(values).collect());
+    };
+    phases(SECONDS_PER_TOKEN, [14e-6, 14.2e-6, 14.1e-6, 28.5e-6]);
+    phases(TOKENS_PER_STEP, [512.0, 512.0, 512.0, 1024.0]);
+    for (group, update, gradient) in
+        [("block0", 0.002, 0.3), ("block1", 0.0021, 0.4), ("head", 0.03, 2.0)]
+    {
+        // The first half is left out.
+        phases(&format!("relative_update.{group}"), [1.0, update, update, update]);
+        phases(&format!("gradient_norm.{group}"), [9.0, gradient, gradient, gradient]);
+    }
+    phases("relative_update.frozen", [0.0; 4]);
     evaluation
 }
 
@@ -88,17 +116,27 @@ fn a_child_against_its_parent() {
     dev_loss by step: 0:5.9000 32:4.2000 2801:1.9000
 
     time by section, of 15 s
-      backward 10 s, 66.7 % (parent 12 s)
-      forward 5 s, 33.3 % (parent 8 s)
+      backward 10 s, 66.7 %, 2800 x 3.57 ms, 32 GFLOP/s = 32.0 % of peak (parent 12 s)
+      forward 5 s, 33.3 %, 2800 x 1.79 ms, 32 GFLOP/s = 32.0 % of peak (parent 8 s)
 
     costliest operations; all counted ones take 55.0 %, the rest is between them
-      linear.backward 8 s, 53.3 %, 286 us a call, 80 GFLOP/s = 80.0 % of peak (parent 8 s)
-      relu_squared.forward 0.2500 s, 1.7 %, 8.93 us a call (new)
+      linear.backward 8 s, 53.3 %, 28000 x 286 us, 80 GFLOP/s = 80.0 % of peak (parent 8 s)
+      relu_squared.forward 0.2500 s, 1.7 %, 28000 x 8.93 us (new)
       only in parent: gelu.backward 3 s, gelu.forward 2 s
 
+    us per token, first to last phase: 14 14.2 14.1 28.5
+    tokens per step: 512 512 512 1024
+    memory: peak 51.80 MiB resident, 40 MiB allocated, 2370 allocations a step of 13.50 MiB in all
+
+    updates by group, second half: |dw|/|w| a step, gradient norm
+      block0 0.00200 0.300
+      block1 0.00210 0.400
+      frozen 0 - (does not move)
+      head 0.0300 2 (unusually large)
+
     numbers
-      peak_memory_bytes 51.805 MiB
       gemm_peak_flops_per_second 1.000e11
+      cpu_seconds 15
     ");
 }
 
@@ -108,6 +146,19 @@ fn a_program_alone_has_no_comparison() {
     assert!(!text.contains("parent") && !text.contains("vs_"), "{text}");
     assert!(text.contains("spikes: none"), "{text}");
     assert!(text.len() < 2000, "{}", text.len());
+}
+
+#[test]
+fn an_even_run_and_many_allocations_are_told_in_a_word() {
+    let mut evaluation = child();
+    let telemetry = &mut evaluation.telemetry;
+    telemetry.series.insert(SECONDS_PER_TOKEN.to_owned(), vec![(1400, 14e-6), (2800, 14.2e-6)]);
+    telemetry.series.insert(TOKENS_PER_STEP.to_owned(), vec![(1400, 512.0), (2800, 512.0)]);
+    telemetry.numbers.insert("cpu_seconds".to_owned(), 10.0);
+    let text = digest(&evaluation, &[], None);
+    assert!(text.contains("\ntime per token: even over the run, 14.10 us\n"), "{text}");
+    assert!(text.contains("in all (many: one each 1.5 us)\n"), "{text}");
+    assert!(!text.contains("tokens per step"), "{text}");
 }
 
 #[test]
@@ -145,6 +196,15 @@ fn worst() -> Evaluation {
     };
     telemetry.series = (0..16).map(|idx| (name(idx), long(idx))).collect();
     telemetry.series.insert("dev_loss".to_owned(), long(0));
+    telemetry.series.insert(SECONDS_PER_TOKEN.to_owned(), long(2));
+    telemetry.series.insert(TOKENS_PER_STEP.to_owned(), long(3));
+    for idx in 0..48 {
+        telemetry.series.insert(format!("relative_update.{}", name(idx)), long(idx));
+        telemetry.series.insert(format!("gradient_norm.{}", name(idx)), long(idx));
+    }
+    for memory in run::MEMORY.into_iter().chain(["cpu_seconds"]) {
+        telemetry.numbers.insert(memory.to_owned(), 1.2345e-300);
+    }
     telemetry.series.insert(format!("{} loss", name(7)), long(1));
     evaluation
 }
@@ -166,7 +226,16 @@ fn the_worst_telemetry_stays_short_and_harmless() {
         .collect();
     let text = digest(&one, &objectives, Some((&"parent\n".repeat(99), &two)));
     assert_harmless(&text);
-    for block in ["metrics", "7__", "time by section", "costliest operations", "numbers"] {
+    let blocks = [
+        "metrics",
+        "7__",
+        "time by section",
+        "costliest operations",
+        "us per token, first",
+        "updates by group",
+        "numbers",
+    ];
+    for block in blocks {
         assert!(text.contains(&format!("\n\n{block}")), "no block is crowded out: {text}");
     }
     assert!(text.ends_with("\n  ...\n") && text.len() > 3000, "{}: {text}", text.len());

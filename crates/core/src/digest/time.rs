@@ -1,10 +1,10 @@
-//! Where the time went.
+//! Where the time went: by section and by operation.
 
 use super::{
     Other,
     text::{percent, significant, word},
 };
-use crate::{Evaluation, Operation};
+use crate::{Evaluation, Operation, Telemetry};
 use std::fmt::Write as _;
 
 const MAX_SECTIONS: usize = 6;
@@ -28,14 +28,24 @@ pub(super) fn sections(evaluation: &Evaluation, other: Option<&Other<'_>>) -> St
         let before = other.map(|other| before(other, same(other).map(|s| s.seconds)));
         let _ = writeln!(
             text,
-            "  {} {} s, {}{}",
+            "  {} {} s, {}, {} x {} ms{}{}",
             word(&section.name),
             significant(section.seconds, 4),
             percent(section.seconds / total),
+            section.calls,
+            significant(1e3 * section.seconds / section.calls.max(1) as f64, 3),
+            rate(section.flops_per_second(), telemetry),
             before.unwrap_or_default()
         );
     }
     text
+}
+
+/// `, 80 GFLOP/s = 80 % of peak`; empty of what has no matrix products.
+fn rate(flops_per_second: Option<f64>, telemetry: &Telemetry) -> String {
+    let Some(rate) = flops_per_second else { return String::new() };
+    let of_peak = telemetry.peak_flops().map(|peak| format!(" = {} of peak", percent(rate / peak)));
+    format!(", {} GFLOP/s{}", significant(rate / 1e9, 3), of_peak.unwrap_or_default())
 }
 
 /// The costliest operations, with their share of the whole and of the peak of matrix products.
@@ -55,18 +65,13 @@ pub(super) fn operations(evaluation: &Evaluation, other: Option<&Other<'_>>) -> 
         let Operation { name, calls, seconds, .. } = operation;
         let _ = write!(
             text,
-            "  {} {} s, {}, {} us a call",
+            "  {} {} s, {}, {calls} x {} us{}",
             word(name),
             significant(*seconds, 4),
             percent(seconds / whole),
-            significant(1e6 * seconds / (*calls).max(1) as f64, 3)
+            significant(1e6 * seconds / (*calls).max(1) as f64, 3),
+            rate(operation.flops_per_second(), telemetry)
         );
-        if let Some(rate) = operation.flops_per_second() {
-            let _ = write!(text, ", {} GFLOP/s", significant(rate / 1e9, 3));
-            if let Some(peak) = telemetry.peak_flops() {
-                let _ = write!(text, " = {} of peak", percent(rate / peak));
-            }
-        }
         if let Some(other) = other {
             let same = other.evaluation.telemetry.operations.iter().find(|o| o.name == *name);
             text.push_str(&before(other, same.map(|o| o.seconds)));

@@ -1,5 +1,5 @@
-//! Cores for the slots: each slot measures on one of its own, and runs on the same machine keep
-//! out of each other's way.
+//! Cores for the slots: each slot measures on its own, one or as many as the environment uses at
+//! the same time, and runs on the same machine keep out of each other's way.
 //!
 //! A run marks the cores it measures on by advisory locks on one file per core, in a folder that
 //! the user's runs share. The operating system gives a lock back when its process ends, in
@@ -26,14 +26,16 @@ const CHOICE_WAITS: u32 = 100;
 /// The cores of a run, marked as taken for as long as this value lives.
 #[derive(Debug, Default)]
 pub(super) struct Cores {
-    /// The core of each slot; `None` where the machine does not say which cores there are.
-    pub(super) slots: Vec<Option<usize>>,
+    /// The cores of each slot; none where the machine does not say which cores there are.
+    pub(super) slots: Vec<Vec<usize>>,
     /// What the operator should know about them.
     pub(super) warning: Option<String>,
     /// Where checks and compilations go: cores that nobody measures on, or else our own. Empty
     /// means anywhere.
     rest: Vec<usize>,
-    _locks: Vec<File>,
+    /// All that this process could use when it began.
+    allowed: Vec<usize>,
+    locks: Vec<File>,
 }
 
 impl Cores {
@@ -41,19 +43,47 @@ impl Cores {
     /// (checks, compilations) to the cores that remain, when any do. `run` is what other runs
     /// are told about who measures there.
     pub(super) fn claim(n_slots: usize, locks: Option<&Path>, run: &Path) -> Self {
-        let cores = Self::choose(&allowed(), n_slots, locks, run);
-        let mut set = CpuSet::new();
-        if !cores.rest.is_empty() && cores.rest.iter().all(|core| set.set(*core).is_ok()) {
-            // Only a convenience: without it checks and measurements share cores.
-            let _ = sched_setaffinity(Pid::from_raw(0), &set);
-        }
+        let cores = Self::choose(&allowed(), (n_slots, 1), locks, run);
+        cores.leave_to_measurements(Pid::from_raw(0));
         cores
     }
 
-    /// Chooses among `cores`: free ones first, and of those the last ones.
-    fn choose(cores: &[usize], n_slots: usize, locks: Option<&Path>, run: &Path) -> Self {
+    /// Chooses anew once the environment has said that an evaluation uses `per_slot` cores, and
+    /// moves the threads there are.
+    pub(super) fn widen(&mut self, per_slot: usize, locks: Option<&Path>, run: &Path) {
+        if per_slot < 2 {
+            return;
+        }
+        // Our own marks would be in the way.
+        self.locks.clear();
+        *self = Self::choose(&self.allowed, (self.slots.len(), per_slot), locks, run);
+        for task in fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
+            if let Some(id) = task.file_name().to_str().and_then(|name| name.parse().ok()) {
+                self.leave_to_measurements(Pid::from_raw(id));
+            }
+        }
+    }
+
+    /// Moves a thread of this process, and what it will start, to the cores that remain, or to all
+    /// when none does.
+    fn leave_to_measurements(&self, thread: Pid) {
+        let mut set = CpuSet::new();
+        let cores = if self.rest.is_empty() { &self.allowed } else { &self.rest };
+        if !cores.is_empty() && cores.iter().all(|core| set.set(*core).is_ok()) {
+            // Only a convenience: without it checks and measurements share cores.
+            let _ = sched_setaffinity(thread, &set);
+        }
+    }
+
+    /// Chooses among `cores`, so many for each slot: free ones first, and of those the last ones.
+    fn choose(
+        cores: &[usize],
+        (n_slots, per_slot): (usize, usize),
+        locks: Option<&Path>,
+        run: &Path,
+    ) -> Self {
         if cores.is_empty() {
-            return Self { slots: vec![None; n_slots], ..Self::default() };
+            return Self { slots: vec![Vec::new(); n_slots], ..Self::default() };
         }
         let board = locks.and_then(|folder| match Board::open(folder, run) {
             Ok(board) => Some(board),
@@ -71,7 +101,7 @@ impl Cores {
                 Some(Mark::None) | None => free.push((core, None)),
             }
         }
-        let n_measured = n_slots.min(cores.len());
+        let n_measured = (n_slots * per_slot).min(cores.len());
         let unused = free.split_off(n_measured.min(free.len()));
         taken.truncate(n_measured - free.len());
         let mut own: Vec<usize> = free.iter().map(|(core, _)| *core).collect();
@@ -81,14 +111,25 @@ impl Cores {
             rest.clone_from(&own);
         }
         drop(turn);
-        let warning = (!taken.is_empty()).then(|| shared(n_slots, &taken));
         own.extend(taken.iter().map(|(core, _)| *core));
         own.sort_unstable();
+        let warning = if !taken.is_empty() {
+            Some(shared(n_slots, &taken))
+        } else if per_slot > 1 {
+            crowded((n_slots, per_slot), own.len(), rest.len())
+        } else {
+            None
+        };
+        let of_slot = |slot: usize| {
+            let places = slot * per_slot..(slot + 1) * per_slot;
+            places.take(own.len()).map(|place| own[place % own.len()]).collect()
+        };
         Self {
-            slots: (0..n_slots).map(|slot| Some(own[slot % own.len()])).collect(),
+            slots: (0..n_slots).map(of_slot).collect(),
             warning,
             rest,
-            _locks: free.into_iter().filter_map(|(_, lock)| lock).collect(),
+            allowed: cores.to_vec(),
+            locks: free.into_iter().filter_map(|(_, lock)| lock).collect(),
         }
     }
 }
@@ -108,6 +149,25 @@ fn shared(n_slots: usize, taken: &[(usize, String)]) -> String {
          one run end first or lower `run.slots`",
         list.join(" and ")
     )
+}
+
+/// What is wrong with the cores of slots that need several, when something is: those clocks are wall
+/// clocks, which count what others do on a core.
+fn crowded((n_slots, per_slot): (usize, usize), n_own: usize, n_rest: usize) -> Option<String> {
+    if n_own < n_slots * per_slot {
+        let most = (n_own / per_slot).max(1);
+        return Some(format!(
+            "every slot measures on {per_slot} cores at the same time, and there are {n_own} for \
+             {n_slots} slots: measurements there disturb each other, set `run.slots` to {most}"
+        ));
+    }
+    (n_rest == 0).then(|| {
+        format!(
+            "every slot measures on {per_slot} cores by the wall clock, and no core is left for \
+             checks and compilations: they lengthen what is measured meanwhile; use fewer slots or \
+             a machine with more cores"
+        )
+    })
 }
 
 /// What became of an attempt to mark a core.
@@ -190,11 +250,16 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     fn claim(folder: &Path, n_slots: usize, run: &str) -> Cores {
-        Cores::choose(&[2, 3, 4, 5], n_slots, Some(&folder.join("locks")), Path::new(run))
+        wide(folder, (n_slots, 1), run)
+    }
+
+    fn wide(folder: &Path, slots: (usize, usize), run: &str) -> Cores {
+        Cores::choose(&[2, 3, 4, 5], slots, Some(&folder.join("locks")), Path::new(run))
     }
 
     fn slots(cores: &Cores) -> Vec<usize> {
-        cores.slots.iter().copied().map(Option::unwrap_or_default).collect()
+        assert!(cores.slots.iter().all(|slot| slot.len() == 1));
+        cores.slots.concat()
     }
 
     #[test]
@@ -226,7 +291,46 @@ mod tests {
         let cores = claim(folder.path(), 6, "run");
         assert_eq!(slots(&cores), [2, 3, 4, 5, 2, 3]);
         assert_eq!((&cores.warning, &cores.rest), (&None, &Vec::new()));
-        assert_eq!(Cores::choose(&[], 2, None, Path::new("run")).slots, [None, None]);
+        let nowhere = Cores::choose(&[], (2, 2), None, Path::new("run"));
+        assert_eq!(nowhere.slots, [[0; 0]; 2]);
+    }
+
+    #[test]
+    fn slots_that_need_several_cores_get_them_or_a_warning() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let one = wide(folder.path(), (1, 2), "/runs/one");
+        assert_eq!((&one.slots, &one.rest, &one.warning), (&vec![vec![4, 5]], &vec![3, 2], &None));
+        // Another run shares with nobody, and its checks stay away from others' cores.
+        let other = wide(folder.path(), (1, 2), "/runs/other");
+        assert_eq!((&other.slots, &other.rest), (&vec![vec![2, 3]], &vec![3, 2]));
+        drop((one, other));
+        let check = |n_slots: usize, slots: &[&[usize]], expected: &str| {
+            let cores = wide(folder.path(), (n_slots, 2), "run");
+            assert_eq!(cores.slots, slots);
+            let warning = cores.warning.unwrap_or_default();
+            assert!(warning.contains(expected), "{warning}");
+        };
+        check(2, &[&[2, 3], &[4, 5]], "no core is left for checks");
+        check(3, &[&[2, 3], &[4, 5], &[2, 3]], "there are 4 for 3 slots");
+        check(3, &[&[2, 3], &[4, 5], &[2, 3]], "set `run.slots` to 2");
+        let lone = Cores::choose(&[7], (1, 2), None, Path::new("run"));
+        assert_eq!(lone.slots, [[7]]);
+        let warning = lone.warning.expect("one core is not two");
+        assert!(warning.contains("there are 1 for 1 slots"), "{warning}");
+    }
+
+    #[test]
+    fn a_choice_is_made_anew_when_more_is_needed() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut cores = claim(folder.path(), 1, "/runs/first");
+        let locks = folder.path().join("locks");
+        cores.allowed = allowed();
+        let n_allowed = cores.allowed.len();
+        cores.widen(1, Some(&locks), Path::new("/runs/first"));
+        assert_eq!(slots(&cores), [5], "what needs one core keeps it");
+        cores.widen(n_allowed.max(2), Some(&locks), Path::new("/runs/first"));
+        assert_eq!(cores.slots, [allowed()]);
+        assert!(cores.warning.is_some(), "nothing is left");
     }
 
     #[test]

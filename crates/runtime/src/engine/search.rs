@@ -20,7 +20,8 @@ use forerunner_core::{
 };
 use std::{
     collections::BTreeMap,
-    sync::Arc,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -75,6 +76,9 @@ pub(super) struct Search<'a> {
     busy: Busy,
     /// Marked as ours until the run ends.
     cores: Cores,
+    /// The same, for the slots.
+    slot_cores: Arc<OnceLock<Vec<Vec<usize>>>>,
+    core_locks: Option<PathBuf>,
 }
 
 /// The generation at work.
@@ -110,11 +114,12 @@ impl<'a> Search<'a> {
         let (sender, messages) = unbounded();
         let (measures, measure_queue) = unbounded();
         let timeout = Duration::from_secs_f64(config.run.evaluation_timeout_seconds);
-        let mut threads: Vec<_> = (cores.slots.iter().copied().enumerate())
-            .map(|(index, core)| {
+        let slot_cores = Arc::new(OnceLock::new());
+        let mut threads: Vec<_> = (0..config.run.slots)
+            .map(|index| {
                 let slot = Slot {
                     index,
-                    core,
+                    cores: Arc::clone(&slot_cores),
                     launch: launch.clone(),
                     timeout,
                     control: control.clone(),
@@ -167,6 +172,8 @@ impl<'a> Search<'a> {
             generation: Generation::default(),
             busy: Busy::default(),
             cores,
+            slot_cores,
+            core_locks,
             config,
         })
     }
@@ -189,6 +196,9 @@ impl<'a> Search<'a> {
 
     fn search(&mut self) -> Result<Summary, RunError> {
         let spec = self.wait_for_environment()?;
+        let folder = self.book.store.folder();
+        self.cores.widen(spec.cores, self.core_locks.as_deref(), folder);
+        drop(self.slot_cores.set(self.cores.slots.clone()));
         let reference = spec.reference.clone();
         self.book.begin(spec);
         let stored = resume::check(&mut self.book, &reference)?;

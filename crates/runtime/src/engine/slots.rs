@@ -4,7 +4,10 @@ use super::{Control, search::Message};
 use crate::executor::{Call, Launch, Lost, Worker};
 use crossbeam_channel::{Receiver, Sender};
 use forerunner_core::{Cause, Error, Evaluation, EvaluationRequest, Finding};
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
 
 /// What a measurement is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +27,8 @@ pub(super) struct Measure {
 /// One slot.
 pub(super) struct Slot {
     pub(super) index: usize,
-    /// The core it has to itself.
-    pub(super) core: Option<usize>,
+    /// The cores that each slot has to itself, once they are chosen: before the first measurement.
+    pub(super) cores: Arc<OnceLock<Vec<Vec<usize>>>>,
     pub(super) launch: Launch,
     pub(super) timeout: Duration,
     pub(super) control: Control,
@@ -46,7 +49,10 @@ impl Slot {
                 drop(self.messages.send(Message::Dropped));
                 continue;
             }
-            request.slot = self.core;
+            let cores = self.cores.get().and_then(|cores| cores.get(self.index));
+            if let Some((first, more)) = cores.and_then(|cores| cores.split_first()) {
+                (request.slot, request.more_cores) = (Some(*first), more.to_vec());
+            }
             let Some(mut current) = worker.take().or_else(|| self.start(&label)) else { return };
             let started = Instant::now();
             let iteration = match ticket {

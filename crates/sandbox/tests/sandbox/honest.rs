@@ -61,7 +61,7 @@ fn nothing_is_inherited() {
 fn root_becomes_nobody_and_a_core_is_kept() {
     let last_core = std::thread::available_parallelism().unwrap().get() - 1;
     let mut host = Host::new(Setting::Full, Program).unwrap();
-    host.policy.cpu = Some(last_core);
+    host.policy.cores = vec![last_core];
     let answer = host.probe("identity", "");
     let output = answer["stdout"].as_str().unwrap();
     if am_root() {
@@ -70,7 +70,7 @@ fn root_becomes_nobody_and_a_core_is_kept() {
     assert!(output.ends_with(&format!("cpu {last_core}\n")), "{output}");
     let refused = host.probe("change_affinity", "");
     assert_eq!(refused["outcome"]["exited"], 3, "it must not leave its core: {refused}");
-    host.policy.cpu = None;
+    host.policy.cores.clear();
     let allowed = host.probe("change_affinity", "");
     assert_eq!(allowed["outcome"]["exited"], 0, "without a core it may choose: {allowed}");
 }

@@ -25,8 +25,10 @@ fn cross_entropy() {
 
 #[test]
 fn head_loss() {
-    // The last vocabulary is so large that the rows come in two chunks.
-    for (rows, channels, vocabulary) in [(3, 5, 7), (20, 16, 256), (40, 2, 131_072)] {
+    // The third vocabulary has tiles of two sizes, the last is so large that the rows come in
+    // chunks.
+    for (rows, channels, vocabulary) in [(3, 5, 7), (20, 16, 256), (5, 9, 1_300), (40, 2, 131_072)]
+    {
         let targets = ids(&[2, rows], vocabulary as u32);
         check(
             &[noise(&[2, rows, channels], 1), noise(&[vocabulary, channels], 2)],
@@ -45,5 +47,8 @@ fn sum_of_squares() {
 fn not_a_number_reaches_the_loss() {
     let logits = Tensor::new(&[[0f32, f32::NAN, 1.0]], &Device::Cpu).unwrap();
     let loss = ops::cross_entropy(&logits, &ids(&[1], 3)).unwrap();
+    assert!(loss.to_scalar::<f32>().unwrap().is_nan());
+    let hidden = Tensor::new(&[[f32::NAN, 1.0]], &Device::Cpu).unwrap();
+    let loss = ops::head_loss(&hidden, &noise(&[1_300, 2], 1), &ids(&[1], 3)).unwrap();
     assert!(loss.to_scalar::<f32>().unwrap().is_nan());
 }

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 
 use forerunner_nanogpt_protocol::{FromProgram, FromSupervisor, Start, VERSION};
 
+use crate::process::waiting;
 use crate::{Error, Result};
 
 /// Bytes of buffer in each direction; somewhat arbitrary, holds a usual batch.
@@ -42,7 +43,7 @@ impl Channel {
     }
 
     pub(crate) fn receive(&mut self) -> Result<FromSupervisor> {
-        Ok(FromSupervisor::read(&mut self.input)?)
+        Ok(waiting(|| FromSupervisor::read(&mut self.input))?)
     }
 
     /// Receives the first message.

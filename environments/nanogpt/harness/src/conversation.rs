@@ -1,14 +1,17 @@
 //! Whole conversations over pipes, with the tests in the supervisor's place.
 
 use std::io::{PipeReader, PipeWriter, pipe};
+use std::sync::Mutex;
 use std::thread::{JoinHandle, spawn};
 
 use forerunner_nanogpt_protocol::{
-    FromProgram, FromSupervisor, Limits, Snapshot, Start, Summary, VERSION, Windows,
+    Collect, FromProgram, FromSupervisor, Limits, Record, Snapshot, Start, Summary, VERSION,
+    Windows,
 };
 
 use crate::channel::Channel;
 use crate::evaluation::evaluate;
+use crate::params::flat;
 use crate::prelude::*;
 use crate::run::train_and_hand_over;
 
@@ -67,6 +70,13 @@ struct Session {
 
 impl Session {
     fn start(program: impl FnOnce(Channel) -> Result<()> + Send + 'static) -> Self {
+        Self::collecting(Collect::All, program)
+    }
+
+    fn collecting(
+        collect: Collect,
+        program: impl FnOnce(Channel) -> Result<()> + Send + 'static,
+    ) -> Self {
         let ((from, output), (input, to)) = (pipe().unwrap(), pipe().unwrap());
         let program = spawn(move || program(Channel::new(input, output)));
         let mut session = Self { to, from, program };
@@ -78,6 +88,7 @@ impl Session {
             context: 8,
             max_parameters: 2 * VOCAB * VOCAB,
             limits: Limits { cpu_seconds: 1.0, memory_bytes: 1, batch_tokens: 1 },
+            collect,
         }));
         session
     }
@@ -97,9 +108,29 @@ impl Session {
     }
 }
 
+/// What came of a training.
+struct Came {
+    records: Vec<Record>,
+    /// The parameters before the first batch.
+    initial: Snapshot,
+    summary: Summary,
+    snapshot: Snapshot,
+}
+
+impl Came {
+    fn series(&self, name: &str) -> Vec<(u64, f64)> {
+        let records = self.records.iter().filter(|record| record.series == name);
+        records.map(|record| (record.step, record.value)).collect()
+    }
+
+    fn losses(&self) -> Vec<f64> {
+        self.series("train_loss").iter().map(|point| point.1).collect()
+    }
+}
+
 /// Serves a text in which each token is the successor of the last, and returns what came.
-fn serve_training(session: &mut Session) -> (Vec<f64>, Snapshot, Summary, Snapshot) {
-    let (mut losses, mut checkpoint, mut summary) = (Vec::new(), None, Summary::default());
+fn serve_training(session: &mut Session) -> Came {
+    let (mut records, mut checkpoint, mut summary) = (Vec::new(), None, Summary::default());
     let mut n_batches = 0;
     loop {
         match session.receive() {
@@ -117,19 +148,27 @@ fn serve_training(session: &mut Session) -> (Vec<f64>, Snapshot, Summary, Snapsh
                 let token = |i: usize| ((i % row + i / row + n_batches) % VOCAB) as u16;
                 session.send(FromSupervisor::Tokens((0..n_tokens).map(token).collect()));
             }
-            FromProgram::Record(record) => losses.push(record.value),
+            FromProgram::Record(record) => records.push(record),
             FromProgram::Summary(counts) => summary = counts,
             FromProgram::Snapshot(snapshot) => {
                 session.send(FromSupervisor::Stop);
-                return (losses, checkpoint.unwrap(), summary, snapshot);
+                return Came { records, initial: checkpoint.unwrap(), summary, snapshot };
             }
             other => panic!("{other:?}"),
         }
     }
 }
 
-fn trained() -> (Vec<f64>, Snapshot, Summary, Snapshot) {
-    let mut session = Session::start(|channel| train_and_hand_over(train, channel));
+fn trained() -> Came {
+    collected(Collect::All, train)
+}
+
+fn collected<M: Model + 'static>(
+    collect: Collect,
+    train: fn(&M, &Params, &mut Training) -> Result<()>,
+) -> Came {
+    let mut session =
+        Session::collecting(collect, move |channel| train_and_hand_over(train, channel));
     let result = serve_training(&mut session);
     session.end().unwrap();
     result
@@ -137,7 +176,9 @@ fn trained() -> (Vec<f64>, Snapshot, Summary, Snapshot) {
 
 #[test]
 fn a_model_is_trained_and_handed_over() {
-    let (losses, initial, summary, snapshot) = trained();
+    let came = trained();
+    let losses = came.losses();
+    let Came { initial, summary, snapshot, .. } = came;
     assert_eq!(losses.len(), 130);
     assert!(losses[0] > 1.8 && losses[129] < 0.01, "{} to {}", losses[0], losses[129]);
     assert_eq!(initial.specs(), snapshot.specs());
@@ -159,14 +200,39 @@ fn a_model_is_trained_and_handed_over() {
         ]
     );
     assert_eq!(summary.operations[4].bytes, 260 * 7 * table);
+    let forward = summary.operations[0].bytes + summary.operations[1].bytes;
+    assert_eq!((summary.sections[0].bytes, summary.sections[1].bytes), (0, forward));
     assert!(summary.operations.iter().all(|o| o.seconds > 0.0));
     let again = trained();
-    assert_eq!((losses, snapshot), (again.0, again.3), "training is reproducible to the last bit");
+    let before = (losses, snapshot);
+    assert_eq!(
+        before,
+        (again.losses(), again.snapshot),
+        "training is reproducible to the last bit"
+    );
+}
+
+#[test]
+fn collecting_changes_nothing_that_is_trained() {
+    let all = trained();
+    let allocations = all.summary.allocations.unwrap();
+    // A step asks for its tokens and gradients at least: 2 tables of 7 x 7 values.
+    assert!(allocations.count > 130 * 10, "{allocations:?}");
+    assert!(allocations.bytes > 130 * 2 * 4 * 49, "{allocations:?}");
+    assert!(!all.series("update_norm.table").is_empty());
+    let steady = collected(Collect::Steady, train);
+    assert_eq!(steady.records.len(), 130, "what the program records alone");
+    assert_eq!(steady.summary.sections[1].calls, 130);
+    let nothing = collected(Collect::Nothing, train);
+    assert_eq!(nothing.records, []);
+    assert_eq!((&nothing.summary.sections, &nothing.summary.operations), (&vec![], &vec![]));
+    assert_eq!(nothing.summary.allocations, None);
+    assert_eq!((&all.snapshot, &all.snapshot), (&steady.snapshot, &nothing.snapshot));
 }
 
 #[test]
 fn a_snapshot_is_evaluated_and_repeats_itself() {
-    let snapshot = trained().3;
+    let snapshot = trained().snapshot;
     let mut session = Session::start(evaluate::<Bigram>);
     session.send(FromSupervisor::Parameters(snapshot));
     let mut ask = |tokens: &[u16]| -> Vec<f32> {
@@ -279,6 +345,92 @@ fn norms_are_recorded_by_group() {
     assert!(matches!(session.receive(), FromProgram::Snapshot(_)), "after the summary");
     session.send(FromSupervisor::Stop);
     session.end().unwrap();
+}
+
+/// Two groups of matrices, each parameter moved by another optimizer.
+struct Moved(Vec<Var>);
+
+impl Model for Moved {
+    fn new(params: &mut Params, _task: &Task) -> Result<Self> {
+        let names = ["block.a", "block.b", "block.c", "head"];
+        let all: Result<_> = names.iter().map(|name| params.normal(name, (3, 5), 0.3)).collect();
+        Ok(Self(all?))
+    }
+
+    fn logits(&self, _tokens: &Tokens) -> Result<Tensor> {
+        bail!("nobody evaluates it")
+    }
+}
+
+/// Norms of each step of [`move_all`]: gradients, updates, values, of the block and of the head.
+static SEEN: Mutex<Vec<[[f64; 2]; 3]>> = Mutex::new(Vec::new());
+
+fn move_all(model: &Moved, _: &Params, run: &mut Training) -> Result<()> {
+    let [a, b, c, d] = &model.0[..] else { bail!("four parameters") };
+    let mut moments = [a, b].map(|var| Moments::zeros_like(var));
+    let mut momenta = [c, d].map(|var| Momentum::zeros_like(var));
+    let (beta1, beta2, epsilon, weight_decay, half) =
+        (0.9, 0.95, 1e-8, 0.1, Tensor::full(0.5, ())?);
+    for step_idx in 0..40 {
+        run.batch(1, 2)?;
+        let squares = model.0.iter().map(|var| (**var).sqr()?.sqr()?.sum_all());
+        let loss = squares.reduce(|sum, one| sum? + one?).expect("four")?;
+        let gradients = loss.backward()?;
+        let before = model.0.iter().map(|var| flat(var)).collect::<Result<Vec<_>>>()?;
+        let [ga, gb, gc, gd] =
+            [a, b, c, d].map(|var| gradients.get(var).expect("all are in the loss"));
+        let learning_rate = 0.01 * (step_idx + 1) as f64;
+        let settings =
+            AdamW { learning_rate, beta1, beta2, epsilon, weight_decay, step: step_idx + 1 };
+        adamw(a, &ga, &half, &mut moments[0], &settings)?;
+        let caution = Caution { update: true, decay: true };
+        cautious_adamw(b, &gb, &half, &mut moments[1], &settings, caution)?;
+        let lion_settings = Lion { learning_rate, beta1, beta2, weight_decay };
+        lion(c, &gc, &half, &mut momenta[0], &lion_settings)?;
+        let polynomial = Polynomial::Quintic;
+        let (momentum, nesterov, iterations, parts) = (0.9, true, 5, 1);
+        let settings =
+            Muon { learning_rate, momentum, nesterov, weight_decay, iterations, parts, polynomial };
+        muon(d, &gd, &half, &mut momenta[1], &settings)?;
+        let sum = |parts: &[f64]| [parts[..3].iter().sum::<f64>().sqrt(), parts[3].sqrt()];
+        let square = |value: &f32| f64::from(*value).powi(2);
+        let mut norms = [const { Vec::new() }; 3];
+        for ((var, gradient), before) in model.0.iter().zip([ga, gb, gc, gd]).zip(&before) {
+            let moved =
+                flat(var)?.iter().zip(before).map(|(after, before)| after - before).collect();
+            for (norms, values) in norms.iter_mut().zip([&flat(&gradient)?, &moved, before]) {
+                norms.push(values.iter().map(square).sum::<f64>());
+            }
+        }
+        SEEN.lock().unwrap().push(norms.map(|parts| sum(&parts)));
+    }
+    Ok(())
+}
+
+#[test]
+fn norms_of_gradients_and_updates_are_those_of_the_values() {
+    let came = collected(Collect::All, move_all);
+    let seen = SEEN.lock().unwrap();
+    for (idx, group) in ["block", "head"].into_iter().enumerate() {
+        let check = |series: &str, expected: &dyn Fn(&[[f64; 2]; 3]) -> f64| {
+            let points = came.series(&format!("{series}.{group}"));
+            assert_eq!(points.len(), 20, "8, 8 and 4 looks in 40 steps");
+            for (step, value) in points {
+                let expected = expected(&seen[step as usize]);
+                let off = (value / expected - 1.0).abs();
+                assert!(off < 1e-6, "{series}.{group} at {step}: {value}, not {expected}");
+            }
+        };
+        check("gradient_norm", &|[gradient, ..]| gradient[idx]);
+        check("update_norm", &|[_, update, _]| update[idx]);
+        check("relative_update", &|[_, update, values]| update[idx] / values[idx]);
+    }
+    let rates = came.series("learning_rate");
+    assert_eq!((rates.len(), rates[1]), (20, (1, 0.02)), "the program does not record its own");
+    for (step, value) in came.series("gradient_norm") {
+        let [block, head] = seen[step as usize][0];
+        assert!((value / block.hypot(head) - 1.0).abs() < 1e-6, "{value} at {step}");
+    }
 }
 
 #[test]

@@ -44,7 +44,7 @@
 //! of the pipes owns the clock, the data and the score.
 //!
 //! Fixed here, beyond a program's reach: which tokens come, how parameters are initialised for a
-//! seed, how many may be carried, one thread, and how a model is scored. A program is free in
+//! seed, how many may be carried, the number of threads, and how a model is scored. A program is free in
 //! architecture, training loss, optimizer, schedule, batch size, sequence length and number of
 //! steps. Three things are closed on purpose:
 //!
@@ -55,6 +55,7 @@
 //!
 //! Nothing this crate does inside a program's process is trusted by the supervisor.
 
+mod allocation;
 mod channel;
 #[cfg(test)]
 mod conversation;
@@ -62,12 +63,14 @@ mod error;
 mod evaluation;
 #[cfg(test)]
 mod gradients;
+mod norms;
 mod operations;
 mod optimizers;
 mod params;
 mod process;
 mod rng;
 mod run;
+mod sections;
 mod task;
 mod tensor;
 mod tokens;

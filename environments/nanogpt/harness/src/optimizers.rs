@@ -6,6 +6,7 @@
 use forerunner_train_ops as ops;
 pub use ops::{AdamW, Caution, Lion, Muon, Polynomial};
 
+use crate::norms::looked_at;
 use crate::{Result, Tensor, Var};
 
 /// Running means of a parameter's gradient and of its square, for [`adamw`].
@@ -30,7 +31,9 @@ pub fn adamw(
     moments: &mut Moments,
     settings: &AdamW,
 ) -> Result<()> {
-    Ok(ops::adamw(&parameter.inner, &gradient.0, &scale.0, &mut moments.0, settings)?)
+    looked_at(parameter, gradient, settings.learning_rate, || {
+        Ok(ops::adamw(&parameter.inner, &gradient.0, &scale.0, &mut moments.0, settings)?)
+    })
 }
 
 /// [`adamw`] that holds back where update, gradient and parameter disagree; see [`Caution`].
@@ -46,8 +49,10 @@ pub fn cautious_adamw(
     settings: &AdamW,
     caution: Caution,
 ) -> Result<()> {
-    let (parameter, moments) = (&parameter.inner, &mut moments.0);
-    Ok(ops::cautious_adamw(parameter, &gradient.0, &scale.0, moments, settings, caution)?)
+    looked_at(parameter, gradient, settings.learning_rate, || {
+        let (parameter, moments) = (&parameter.inner, &mut moments.0);
+        Ok(ops::cautious_adamw(parameter, &gradient.0, &scale.0, moments, settings, caution)?)
+    })
 }
 
 /// Running mean of a parameter's gradient, for [`muon`] and [`lion`].
@@ -72,7 +77,9 @@ pub fn muon(
     momentum: &mut Momentum,
     settings: &Muon,
 ) -> Result<()> {
-    Ok(ops::muon(&parameter.inner, &gradient.0, &scale.0, &mut momentum.0, settings)?)
+    looked_at(parameter, gradient, settings.learning_rate, || {
+        Ok(ops::muon(&parameter.inner, &gradient.0, &scale.0, &mut momentum.0, settings)?)
+    })
 }
 
 /// One Lion step on `parameter`, in place: the sign of the momentum.
@@ -87,5 +94,7 @@ pub fn lion(
     momentum: &mut Momentum,
     settings: &Lion,
 ) -> Result<()> {
-    Ok(ops::lion(&parameter.inner, &gradient.0, &scale.0, &mut momentum.0, settings)?)
+    looked_at(parameter, gradient, settings.learning_rate, || {
+        Ok(ops::lion(&parameter.inner, &gradient.0, &scale.0, &mut momentum.0, settings)?)
+    })
 }

@@ -36,10 +36,12 @@ pub trait Model: Sized {
 ///
 /// An error is printed to standard error and gives exit status 1; a panic gives 101.
 pub fn run<M: Model>(train: fn(&M, &Params, &mut Training) -> Result<()>) -> ExitCode {
-    process::prepare();
     let mode = std::env::args().nth(1).unwrap_or_default();
-    let result = Channel::standard()
-        .map_err(|error| Error::program(format!("standard input or output: {error}")))
+    let result = process::prepare()
+        .and_then(|()| {
+            Channel::standard()
+                .map_err(|error| Error::program(format!("standard input or output: {error}")))
+        })
         .and_then(|channel| match mode.as_str() {
             "train" => train_and_hand_over(train, channel),
             "evaluate" => evaluate::<M>(channel),
@@ -65,7 +67,7 @@ pub(crate) fn train_and_hand_over<M: Model>(
     let task = Task::from(&start);
     let mut params = Params::from_seed(start.seed, task.max_parameters);
     let model = M::new(&mut params, &task)?;
-    let mut training = Training::new(task, start.seed, &params, channel);
+    let mut training = Training::new(&start, &params, channel);
     train(&model, &params, &mut training)?;
     training.finish()
 }

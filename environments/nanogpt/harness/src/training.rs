@@ -1,16 +1,16 @@
 //! What a training function holds in its hands.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 use forerunner_nanogpt_protocol::{
-    BatchRequest, FromProgram, FromSupervisor, Operation, Record, Section, Summary,
+    Allocations, BatchRequest, Collect, FromProgram, FromSupervisor, Record, Start, Summary,
 };
 use forerunner_train_ops as ops;
 
 use crate::channel::{Channel, unexpected};
-use crate::process::cpu_time;
-use crate::{Error, Gradients, Params, Result, Rng, Task, Tensor, Tokens};
+use crate::norms::{Looks, Recorded, group_of};
+use crate::sections::{Began, Sections};
+use crate::{Error, Gradients, Params, Result, Rng, Task, Tensor, Tokens, allocation};
 
 /// Tokens to learn from.
 #[derive(Clone, Debug)]
@@ -58,10 +58,14 @@ pub struct Training<'a> {
     seed: u64,
     params: &'a Params,
     channel: Channel,
-    sections: Vec<Section>,
-    /// CPU and wall time of work between batches, and when the work under way began.
-    work: (Duration, Duration),
-    work_since: Option<(Duration, Instant)>,
+    collect: Collect,
+    /// Batches served.
+    n_batches: u64,
+    sections: Sections,
+    looks: Looks,
+    recorded: Recorded,
+    /// Memory asked for when the first batch was.
+    allocated: Option<Allocations>,
     /// Whether no training loss was recorded yet for the last batch.
     fresh: bool,
     /// Sum and number of training losses since `recent_loss` was renewed.
@@ -72,15 +76,20 @@ pub struct Training<'a> {
 }
 
 impl<'a> Training<'a> {
-    pub(crate) fn new(task: Task, seed: u64, params: &'a Params, channel: Channel) -> Self {
+    pub(crate) fn new(start: &Start, params: &'a Params, channel: Channel) -> Self {
+        ops::profile::collect(start.collect != Collect::Nothing);
+        Looks::stop();
         Self {
-            task,
-            seed,
+            task: Task::from(start),
+            seed: start.seed,
             params,
             channel,
-            sections: Vec::new(),
-            work: (Duration::ZERO, Duration::ZERO),
-            work_since: None,
+            collect: start.collect,
+            n_batches: 0,
+            sections: Sections::default(),
+            looks: Looks::default(),
+            recorded: Recorded::default(),
+            allocated: None,
             fresh: false,
             losses: (0.0, 0),
             recent_loss: None,
@@ -103,8 +112,8 @@ impl<'a> Training<'a> {
     /// When the supervisor ends the run, for instance because its limit on tokens is reached.
     pub fn batch(&mut self, batch: usize, length: usize) -> Result<Batch> {
         self.check_alive()?;
-        let begin = cpu_time();
-        self.end_work(begin);
+        let began = self.began();
+        self.end_work(began)?;
         let side = |value| u32::try_from(value).map_err(|_| Error::program("batch too large"));
         let request = BatchRequest { batch: side(batch)?, length: side(length)? };
         self.channel.send(&FromProgram::Batch(request))?;
@@ -132,10 +141,37 @@ impl<'a> Training<'a> {
         };
         let served = Batch { inputs: side_by_side(0)?, targets: side_by_side(1)? };
         self.fresh = true;
-        let end = cpu_time();
-        self.charge("data", end - begin);
-        self.work_since = Some((end, Instant::now()));
+        self.n_batches += 1;
+        if let Some(began) = began {
+            let now = self.sections.charge("data", began);
+            self.sections.begin_work(now);
+        }
         Ok(served)
+    }
+
+    /// The beginning of a section; nothing where sections are not collected.
+    fn began(&self) -> Option<Began> {
+        (self.collect != Collect::Nothing).then(Began::now)
+    }
+
+    /// The work on a batch is over, at the beginning of something else.
+    fn end_work(&mut self, began: Option<Began>) -> Result<()> {
+        if let Some(began) = began {
+            self.sections.end_work(began.cpu);
+            self.allocated.get_or_insert_with(allocation::so_far);
+        }
+        if self.collect == Collect::All {
+            let batch = self.n_batches.saturating_sub(1);
+            for (series, value) in self.looks.end(batch, self.params, self.recorded) {
+                self.send(&series, batch, value)?;
+            }
+            self.looks.begin(self.n_batches);
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, series: &str, step: u64, value: f64) -> Result<()> {
+        self.channel.send(&FromProgram::Record(Record { series: series.into(), step, value }))
     }
 
     /// Notes a point of a series. Telemetry: shown and kept, never scored.
@@ -160,15 +196,20 @@ impl<'a> Training<'a> {
         if series == TRAIN_LOSS {
             self.watch(step, value)?;
         }
-        let record = Record { series: series.into(), step: step as u64, value };
-        self.channel.send(&FromProgram::Record(record))
+        self.recorded.note(series);
+        if self.collect == Collect::Nothing {
+            return Ok(());
+        }
+        self.send(series, step as u64, value)
     }
 
     /// Notes the norm of the gradients of every group of parameters, as the series
     /// `gradient_norm.GROUP`; a group is what names have before their first dot. Telemetry: shown
     /// and kept, never scored; the program does not see the norms.
     ///
-    /// This reads every gradient once, which is better done every ten or hundred steps.
+    /// Where parameters are changed by this crate's optimizers, the harness does so by itself, with
+    /// the norms of the updates. Elsewhere this helps; it reads every gradient once, which is better
+    /// done every ten or hundred steps.
     ///
     /// # Errors
     ///
@@ -176,7 +217,7 @@ impl<'a> Training<'a> {
     pub fn record_norms(&mut self, step: usize, gradients: &Gradients) -> Result<()> {
         let mut squares = BTreeMap::<&str, f64>::new();
         for parameter in self.params {
-            let group = parameter.name.split('.').next().unwrap_or_default();
+            let group = group_of(&parameter.name);
             if let Some(gradient) = gradients.get(&parameter.var) {
                 let sum = ops::sum_of_squares(&gradient.0)?.to_scalar::<f32>()?;
                 *squares.entry(group).or_default() += f64::from(sum);
@@ -220,11 +261,14 @@ impl<'a> Training<'a> {
         }
     }
 
-    /// Runs `body` and adds its CPU time to the section `name`. Telemetry: shown, never scored.
+    /// Runs `body` and adds its CPU time, bytes and floating-point operations to the section `name`.
+    /// Telemetry: shown, never scored.
     pub fn section<R>(&mut self, name: &str, body: impl FnOnce() -> R) -> R {
-        let begin = cpu_time();
+        let began = self.began();
         let result = body();
-        self.charge(name, cpu_time() - begin);
+        if let Some(began) = began {
+            self.sections.charge(name, began);
+        }
         result
     }
 
@@ -233,55 +277,21 @@ impl<'a> Training<'a> {
         Rng::new("program", self.seed, name)
     }
 
-    fn charge(&mut self, name: &str, spent: Duration) {
-        let idx = self.sections.iter().position(|section| section.name == name);
-        let idx = idx.unwrap_or_else(|| {
-            self.sections.push(Section { name: name.into(), calls: 0, cpu_seconds: 0.0 });
-            self.sections.len() - 1
-        });
-        self.sections[idx].calls += 1;
-        self.sections[idx].cpu_seconds += spent.as_secs_f64();
-    }
-
-    /// Adds up the work since the last batch.
-    fn end_work(&mut self, now: Duration) {
-        if let Some((cpu, wall)) = self.work_since.take() {
-            self.work.0 += now - cpu;
-            self.work.1 += wall.elapsed();
-        }
-    }
-
-    /// What the fused operations cost so far on this thread, which is the one that trains. A program
-    /// cannot ask for it: it would be a clock.
-    ///
-    /// Operations are timed by the wall clock, which is cheap to read; on a core that others use too
-    /// all of them are scaled by the share of it that the work between batches got.
-    fn operations(&self) -> Vec<Operation> {
-        let (cpu, wall) = self.work;
-        let share = if cpu.is_zero() { 1.0 } else { cpu.as_secs_f64() / wall.as_secs_f64() };
-        let operation = |cost: &ops::profile::Cost| Operation {
-            name: cost.name(),
-            calls: cost.calls,
-            seconds: cost.time.as_secs_f64() * share.min(1.0),
-            bytes: cost.bytes,
-            flops: cost.flops,
-        };
-        ops::profile::costs().iter().map(operation).collect()
-    }
-
     /// Hands the trained parameters over and waits for leave to exit.
     pub(crate) fn finish(mut self) -> Result<()> {
         self.check_alive()?;
-        self.end_work(cpu_time());
+        self.end_work(self.began())?;
+        Looks::stop();
         let snapshot = self.params.snapshot()?;
         if !snapshot.is_finite() {
             return Err(Error::program("a parameter is not finite after training"));
         }
         self.channel.send(&FromProgram::Summary(Summary {
-            sections: std::mem::take(&mut self.sections),
-            operations: self.operations(),
+            sections: self.sections.take(),
+            operations: self.sections.operations(),
             flops: ops::flops() as f64,
             parameters: snapshot.count() as u64,
+            allocations: self.allocated.map(allocation::since),
         }))?;
         self.channel.send(&FromProgram::Snapshot(snapshot))?;
         self.channel.flush()?;

@@ -36,8 +36,8 @@ pub use bf16::{bf16_from_f32, f32_from_bf16};
 pub use error::Error;
 pub use frame::{HEADER_BYTES, read_frame, write_frame};
 pub use message::{
-    BatchRequest, FromProgram, FromSupervisor, Limits, Operation, Record, Section, Start, Summary,
-    Windows,
+    Allocations, BatchRequest, Collect, FromProgram, FromSupervisor, Limits, Operation, Record,
+    Section, Start, Summary, Windows,
 };
 pub use snapshot::{Snapshot, Spec};
 

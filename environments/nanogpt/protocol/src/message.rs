@@ -54,6 +54,22 @@ pub struct Start {
     pub max_parameters: usize,
     /// What the supervisor grants before it ends the run; for information, enforced outside.
     pub limits: Limits,
+    /// What the harness is to collect on the way.
+    #[serde(default)]
+    pub collect: Collect,
+}
+
+/// How much telemetry a harness collects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Collect {
+    /// All that it can.
+    #[default]
+    All,
+    /// What costs the same in every step, for steps that are compared with one another.
+    Steady,
+    /// Nothing, to see what collecting costs.
+    Nothing,
 }
 
 /// What a supervisor grants a trainer.
@@ -97,7 +113,7 @@ pub struct Record {
     pub value: f64,
 }
 
-/// Time spent in one named part of training, telemetry only.
+/// What one named part of training cost, telemetry only.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Section {
     /// Name, such as `forward`.
@@ -106,6 +122,12 @@ pub struct Section {
     pub calls: u64,
     /// CPU seconds in it, as the program's own process saw them.
     pub cpu_seconds: f64,
+    /// Bytes of arguments and results of the operations in it.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Floating-point operations in the matrix products of the operations in it.
+    #[serde(default)]
+    pub flops: u64,
 }
 
 /// What one pass of one fused operation, or one optimizer, cost; telemetry only.
@@ -123,6 +145,17 @@ pub struct Operation {
     pub flops: u64,
 }
 
+/// Memory that the trainer's process asked its allocator for, telemetry only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Allocations {
+    /// How often memory was asked for, since the first request for tokens.
+    pub count: u64,
+    /// Bytes asked for, since then.
+    pub bytes: u64,
+    /// Most bytes held at a time, since the process began.
+    pub peak_bytes: u64,
+}
+
 /// What the harness counted in the trainer's process, telemetry only.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
@@ -135,6 +168,9 @@ pub struct Summary {
     pub flops: f64,
     /// Values in the snapshot.
     pub parameters: u64,
+    /// Memory asked for. A harness that does not count it sends none.
+    #[serde(default)]
+    pub allocations: Option<Allocations>,
 }
 
 /// Token windows to be scored.
@@ -349,6 +385,7 @@ mod tests {
             context: 64,
             max_parameters: 1000,
             limits: Limits { cpu_seconds: 60.0, memory_bytes: 1 << 30, batch_tokens: 1 << 20 },
+            collect: Collect::All,
         };
         for message in [
             FromSupervisor::Start(start),
@@ -366,7 +403,8 @@ mod tests {
 
     #[test]
     fn every_message_from_a_program_survives_the_pipe() {
-        let section = Section { name: "forward".into(), calls: 3, cpu_seconds: 0.5 };
+        let section =
+            Section { name: "forward".into(), calls: 3, cpu_seconds: 0.5, bytes: 28, flops: 9 };
         let operation =
             Operation { name: "adamw".into(), calls: 3, seconds: 0.1, bytes: 28, flops: u64::MAX };
         for message in [
@@ -378,6 +416,7 @@ mod tests {
                 operations: vec![operation],
                 flops: 1e12,
                 parameters: 2,
+                allocations: Some(Allocations { count: 1, bytes: u64::MAX, peak_bytes: 3 }),
             }),
             FromProgram::Snapshot(snapshot()),
             FromProgram::Logits(vec![1.5, f32::NEG_INFINITY]),
@@ -401,15 +440,18 @@ mod tests {
     }
 
     #[test]
-    fn a_summary_without_operations_is_read() {
+    fn a_summary_of_an_older_harness_is_read() {
         let mut pipe = Vec::new();
-        let text = br#"{"sections":[],"flops":1.0,"parameters":2}"#;
+        let text = br#"{"sections":[{"name":"data","calls":1,"cpu_seconds":0.5}],"flops":1.0,"parameters":2}"#;
         write_frame(&mut pipe, SUMMARY, &[text]).unwrap();
-        let FromProgram::Summary(summary) = FromProgram::read(&mut pipe.as_slice(), 100).unwrap()
+        let FromProgram::Summary(summary) = FromProgram::read(&mut pipe.as_slice(), 1000).unwrap()
         else {
             panic!("a summary was written");
         };
-        assert_eq!(summary, Summary { flops: 1.0, parameters: 2, ..Summary::default() });
+        let section =
+            Section { name: "data".into(), calls: 1, cpu_seconds: 0.5, bytes: 0, flops: 0 };
+        let sections = vec![section];
+        assert_eq!(summary, Summary { sections, flops: 1.0, parameters: 2, ..Summary::default() });
     }
 
     #[test]

@@ -70,6 +70,15 @@ fn a_training_is_served_watched_and_charged() {
     // 70 requests, 7 records, 3 looks, summary and snapshot at 10 ms each.
     assert!((trained.charge.seconds - 0.82).abs() < 1e-9, "{:?}", trained.charge);
     assert_eq!(log.series()["train_loss"].len(), 7);
+    // Each phase is 7 batches of 16 tokens; the first request ends what came before them.
+    let pace = trained.phases.seconds_per_token();
+    assert_eq!(
+        trained.phases.tokens_per_step(),
+        (1..=10).map(|n| (7 * n, 16.0)).collect::<Vec<_>>()
+    );
+    let in_phases: f64 = pace.iter().map(|(_, seconds)| seconds * 7.0 * 16.0).sum();
+    assert!((trained.phases.startup_seconds - 0.01).abs() < 1e-9, "{:?}", trained.phases);
+    assert!((in_phases - 0.81).abs() < 1e-9, "{:?}", trained.phases);
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! What both sides came to, beside the goals.
 
 use super::{
-    core::Core,
+    core::Cores,
     ours,
-    setting::{BATCH, HEADS, LAYERS, SETTINGS, Setting},
+    setting::{HEADS, LAYERS, SETTINGS, Setting},
     theirs,
 };
 use crate::{
@@ -23,7 +23,9 @@ const FALL: f64 = 0.5;
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     pub(super) machine: Machine,
-    pub(super) core: Core,
+    pub(super) cores: Cores,
+    /// What time is: `CPU` for one thread, `wall` for several.
+    pub(super) clock: &'static str,
     pub(super) pairs: u32,
     /// Version and instruction set.
     pub(super) pytorch: Option<String>,
@@ -50,7 +52,7 @@ pub(super) struct Row {
     /// Most MiB that PyTorch had resident before there was a model.
     loaded_mib: Option<f64>,
     gflops: f64,
-    /// The most that matrix products reach on this core.
+    /// The most that matrix products reach on these cores.
     peak_gflops: f64,
     share_of_peak: f64,
 }
@@ -58,7 +60,7 @@ pub(super) struct Row {
 /// One side of a row.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Side {
-    cpu_ms_per_step: Spread,
+    ms_per_step: Spread,
     peak_mib: f64,
     first_loss: f64,
     last_loss: f64,
@@ -92,7 +94,7 @@ impl Spread {
     }
 }
 
-/// CPU milliseconds of a step, from the beginning of the first that is timed to that of the last.
+/// Milliseconds of a step, from the beginning of the first that is timed to that of the last.
 pub(super) fn step_ms(setting: &Setting, stamps: &[f64]) -> Result<f64> {
     let (first, last) = (setting.skipped, setting.steps - 1);
     let (Some(from), Some(to)) = (stamps.get(first), stamps.get(last)) else {
@@ -114,7 +116,7 @@ pub(super) fn row(
     let side = |times: &[f64], peaks: &mut dyn Iterator<Item = u64>, losses: &[f64]| {
         let last = &losses[losses.len().saturating_sub(LAST)..];
         Side {
-            cpu_ms_per_step: Spread::of(times.iter().copied()),
+            ms_per_step: Spread::of(times.iter().copied()),
             peak_mib: Spread::of(peaks.map(mib)).median,
             first_loss: losses.first().copied().unwrap_or(f64::NAN),
             last_loss: last.iter().sum::<f64>() / last.len() as f64,
@@ -132,14 +134,14 @@ pub(super) fn row(
             (Some(side(&their_times, peaks, &first.losses)), Some(Spread::of(pairs)))
         }
     };
-    let rate = first.flops / setting.steps as f64 / our_side.cpu_ms_per_step.median * 1e3;
+    let rate = first.flops / setting.steps as f64 / our_side.ms_per_step.median * 1e3;
     Ok(Row {
         setting: setting.name,
         vocabulary: setting.vocabulary,
         width: setting.width,
         layers: LAYERS,
         heads: HEADS,
-        batch: BATCH,
+        batch: setting.batch,
         length: setting.length,
         steps: setting.steps,
         speed,
@@ -194,16 +196,9 @@ pub(super) fn goals(rows: &[Row]) -> Vec<Goal> {
 
 impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let unit = format!("{} ms/step", self.clock);
         let mut times = Table::new([
-            "setting",
-            "V",
-            "C",
-            "B x T",
-            "CPU ms/step",
-            "PyTorch",
-            "speed",
-            "Gflop/s",
-            "of peak",
+            "setting", "V", "C", "B x T", &unit, "PyTorch", "speed", "Gflop/s", "of peak",
         ]);
         let mut others =
             Table::new(["setting", "peak MiB", "PyTorch", "ratio", "loaded", "loss", "PyTorch"]);
@@ -214,8 +209,8 @@ impl std::fmt::Display for Report {
                 row.vocabulary.to_string(),
                 row.width.to_string(),
                 format!("{} x {}", row.batch, row.length),
-                row.ours.cpu_ms_per_step.shown(""),
-                or_dash(row.theirs.as_ref().map(|side| side.cpu_ms_per_step.shown(""))),
+                row.ours.ms_per_step.shown(""),
+                or_dash(row.theirs.as_ref().map(|side| side.ms_per_step.shown(""))),
                 or_dash(row.speed.map(|speed| speed.shown("x"))),
                 format!("{:.1}", row.gflops),
                 format!("{:.0} %", row.share_of_peak * 100.0),
@@ -235,12 +230,12 @@ impl std::fmt::Display for Report {
         for goal in &self.goals {
             goals.row(goal.row());
         }
-        let Self { machine, core, pairs, .. } = self;
+        let Self { machine, cores, pairs, .. } = self;
         let pytorch = self.pytorch.as_deref().unwrap_or("absent");
         let peak = self.rows.iter().map(|row| row.peak_gflops).fold(0.0, f64::max);
         write!(
             f,
-            "{LAYERS} layers, {HEADS} heads, one thread on core {core}, {pairs} pairs of runs in turn: \
+            "{LAYERS} layers, {HEADS} heads, {cores}, {pairs} pairs of runs in turn: \
              median (least..most); PyTorch {pytorch}; matrix products reach {peak:.1} Gflop/s; \
              {machine}\n\n{times}\n{others}\n{goals}"
         )
@@ -273,7 +268,7 @@ mod tests {
         close(speed.low, 0.9);
         close(speed.high, 1.5);
         close(row.memory.unwrap(), 0.25);
-        close(row.ours.cpu_ms_per_step.median, 10.0);
+        close(row.ours.ms_per_step.median, 10.0);
         close(row.share_of_peak, 0.5);
         let met: Vec<bool> = goals(&[row]).iter().map(|goal| goal.met).collect();
         assert_eq!(met, [true; 3]);

@@ -1,7 +1,7 @@
 //! The same training in PyTorch, run by an interpreter of Python that has it.
 
 use super::{
-    core::{Core, Guarded},
+    core::{Cores, Guarded},
     setting::Setting,
 };
 use crate::{command, console::say, processes, workspace};
@@ -23,7 +23,8 @@ const CPU_BUILDS: &str = "https://download.pytorch.org/whl/cpu";
 /// What a training run came to.
 #[derive(Debug)]
 pub(super) struct Run {
-    /// CPU seconds of the process when each step began.
+    /// Seconds of the process when each step began: CPU seconds of one thread, wall seconds of
+    /// several.
     pub(super) stamps: Vec<f64>,
     /// Training loss of each step.
     pub(super) losses: Vec<f64>,
@@ -96,19 +97,19 @@ impl PyTorch {
         Ok(Self { python: python.to_owned(), version })
     }
 
-    /// Trains on the tokens in a file, on one core. The allocator's settings (`MALLOC_…`) and
+    /// Trains on the tokens in a file, with as many threads as cores. The allocator's settings (`MALLOC_…`) and
     /// everything else in the environment reach it.
-    pub(super) fn train(&self, core: Core, setting: &Setting, tokens: &Path) -> Result<Run> {
-        let arguments = setting.script_arguments(tokens).to_string();
+    pub(super) fn train(&self, cores: &Cores, setting: &Setting, tokens: &Path) -> Result<Run> {
+        let arguments = setting.script_arguments(tokens, cores.threads()).to_string();
         let mut command = Command::new(&self.python);
         command
             .args(["-W", "ignore", "-c", SCRIPT, &arguments])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         for name in ["OMP_NUM_THREADS", "MKL_NUM_THREADS"] {
-            command.env(name, "1");
+            command.env(name, cores.threads().to_string());
         }
-        let mut child = Guarded(core.spawn(&mut command)?);
+        let mut child = Guarded(cores.spawn(&mut command)?);
         let mut input = child.0.stdin.take().context("no pipe to Python")?;
         let mut output = BufReader::new(child.0.stdout.take().context("no pipe from Python")?);
         let memory = || processes::peak_memory(child.pid()).unwrap_or_default();
