@@ -211,7 +211,8 @@ impl Part<'_> {
         let Self { first_word, weight, exponentials, peaks, targets: found, .. } = self;
         let rows = targets.len();
         exponentials.resize(rows * weight.len() / channels, 0.0);
-        (peaks.clear(), found.clear());
+        peaks.clear();
+        found.clear();
         let tiles = exponentials.chunks_mut(rows * TILE).zip(weight.chunks(TILE * channels));
         for (first_word, (tile, weight)) in (*first_word..).step_by(TILE).zip(tiles) {
             let words = weight.len() / channels;
