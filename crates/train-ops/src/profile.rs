@@ -1,7 +1,7 @@
 //! What every operation cost on this thread: calls, time, bytes, floating-point operations.
 //!
 //! Collected always. A call costs two readings of the monotonic clock, which need no system call,
-//! and a few additions; `cargo run --release -p forerunner-train-ops --example profiling` shows the
+//! and a few additions; `cargo run --release -p forerunner-nanogpt-harness --example profiling` shows the
 //! share of a training step. Time that passes between operations, in candle itself or in a program,
 //! is nobody's here.
 
