@@ -1,10 +1,11 @@
 //! The clock: seconds of the trainer, read from outside, corrected for the speed of its cores.
 //!
-//! One thread is charged CPU seconds, several wall seconds. Identical work varies by five to ten per cent in CPU seconds, because cores change their
-//! frequency and share caches and execution units with neighbours. Only training is slowed like
-//! training, so a [`crate::metronome`] takes a step of the reference program on the same cores every
-//! fraction of a second while the trainer waits for tokens, and each stretch of the trainer's time is
-//! charged in proportion to how fast those steps were around it.
+//! One thread is charged CPU seconds, several wall seconds. Identical work varies by five to ten per
+//! cent in CPU seconds, because cores change their frequency and share caches and execution units
+//! with neighbours. Only training is slowed like training, so a [`crate::metronome`] takes a step of
+//! the reference program on the same cores every fraction of a second while the trainer waits for
+//! tokens, and each stretch of the trainer's time is charged in proportion to how fast those steps
+//! were around it.
 
 use crate::{
     Clock, Track,
