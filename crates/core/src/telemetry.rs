@@ -41,7 +41,7 @@ pub struct Operation {
 }
 
 /// Name of the number that tells the highest rate of matrix products seen on the core, in
-/// floating-point operations per second.
+/// floating-point operations per second. Of several cores it is the sum.
 pub const PEAK_FLOPS: &str = "gemm_peak_flops_per_second";
 
 /// Name of the number that tells how often the program asked for memory in a step of training.

@@ -43,6 +43,9 @@ fn two_threads_train_to_the_same_bits_and_are_charged_wall_seconds() {
     let whole = numbers["training_wall_seconds"];
     assert!((sections / whole - 1.0).abs() < 0.01, "{sections} of {whole}");
 
+    // Two cores do about twice as much as one: the training on both stays below their peak.
+    assert!(numbers["share_of_gemm_peak"] < 1.0, "{numbers:?}");
+
     let one = measure("cpu", "raw").unwrap();
     assert_eq!(one.verdict, Verdict::Accepted, "{:?}", one.findings);
     assert!(one.telemetry.facts["clock"].starts_with("CPU seconds"));
