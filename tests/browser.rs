@@ -104,6 +104,8 @@ impl Browser {
             "--disable-sync",
             "--disable-background-networking",
             "--disable-component-update",
+            // Containers give little of it.
+            "--disable-dev-shm-usage",
             "--no-first-run",
             "--enable-logging=stderr",
             "--v=0",

@@ -9,6 +9,7 @@ use std::{
 const RUNS: &str = "runs";
 /// What makes a folder that of a run.
 const STORE: &str = "store.sqlite";
+const STORE_LOG: &str = "store.sqlite-wal";
 
 /// The installation this binary belongs to: FORERUNNER_PREFIX, or the folder above `bin/`.
 pub(crate) fn prefix() -> Option<PathBuf> {
@@ -67,8 +68,12 @@ pub(crate) fn is_run(folder: &Path) -> bool {
 
 /// The run in `runs/` that was written to last.
 pub(crate) fn latest_run() -> Option<PathBuf> {
-    let written =
-        |run: &PathBuf| std::fs::metadata(run.join(STORE)).and_then(|m| m.modified()).ok();
+    // What a run that goes on has written last is in the store's log of changes.
+    let written = |run: &PathBuf| {
+        let changed =
+            |name: &str| std::fs::metadata(run.join(name)).and_then(|m| m.modified()).ok();
+        changed(STORE).max(changed(STORE_LOG))
+    };
     runs_in(Path::new(RUNS)).ok()?.into_iter().max_by_key(written)
 }
 

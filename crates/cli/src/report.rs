@@ -38,8 +38,13 @@ pub(crate) fn write(store: &Store, path: &Path) -> Result<(), Failure> {
     })
 }
 
-/// Readers see the old file or the new one, never a part of either.
+/// Readers see the old file or the new one, never a part of either. A link is followed; a device or
+/// a pipe is written to.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
+        return fs::write(path, bytes);
+    }
     let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_string_lossy();
     let beside = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
     let written = File::create(&beside)

@@ -75,8 +75,11 @@ pub(crate) fn run(mut arguments: Run, plugins: &[PathBuf]) -> Result<ExitCode, F
 /// is over and kept: a report that cannot be written is worth a warning, no more.
 fn write_report(folder: &Path, silent: bool) {
     let path = report::beside(folder);
-    let written = Store::read(folder).map_err(Failure::from);
-    let said = match written.and_then(|store| report::write(&store, &path)) {
+    let written = std::panic::catch_unwind(|| -> Result<(), Failure> {
+        report::write(&Store::read(folder)?, &path)
+    });
+    let panicked = |_| Err(Failure::usage("it panicked, which is a bug of ours"));
+    let said = match written.unwrap_or_else(panicked) {
         Ok(()) if silent => return,
         Ok(()) => format!("Report:        {}", path.display()),
         Err(failure) => format!("warning: no report: {failure}"),

@@ -160,8 +160,8 @@ fn header(material: &Material, environment: &str) -> Element {
 
 fn footer(material: &Material) -> Element {
     let text = format!(
-        "Made from the store of {} alone; the page loads nothing. Times are wall times unless their \
-         names say otherwise. dev: the slice that the search sees; val: held out for confirmation; \
+        "Made from the store of {} alone; the page loads nothing. Times of the run itself are wall \
+         times; what seconds are in metrics and telemetry is the track's to say. dev: the slice that the search sees; val: held out for confirmation; \
          vault: held out for records.",
         text::line(&material.run, SENTENCE)
     );

@@ -75,10 +75,14 @@ pub fn best(store: &Store, account: &Account) -> Result<Option<ProgramId>, Store
 pub fn lineage(store: &Store, program: &ProgramId) -> Result<Vec<StoredIteration>, StoreError> {
     let mut steps = Vec::new();
     let mut current = program.clone();
-    // The first iteration that made a program is the one that counts; numbers only fall on the
-    // way back, which ends the walk even if a program reappears among its own descendants.
+    // The first iteration that made a program and measured it is the one that counts; numbers only
+    // fall on the way back, which ends the walk even if a program reappears among its own
+    // descendants.
     let mut before = u64::MAX;
-    while let Some(step) = store.iterations_of(&current)?.into_iter().next() {
+    loop {
+        let made = store.iterations_of(&current)?;
+        let measured = made.iter().position(|one| one.evaluation.is_accepted());
+        let Some(step) = made.into_iter().nth(measured.unwrap_or(0)) else { break };
         let (number, parent) = (step.iteration.iteration, step.iteration.parent.clone());
         if number == 0 || number >= before {
             break;

@@ -272,7 +272,8 @@ impl Part<'_> {
 /// Replaces logits by their exponentials below the largest.
 #[inline(always)]
 fn exponentiate(logits: &mut [f32]) -> Peak {
-    let top = max(logits);
+    // A tile without any finite logit adds nothing to its row.
+    let top = max(logits).max(f32::MIN);
     for logit in logits.iter_mut() {
         *logit = exp(*logit - top);
     }

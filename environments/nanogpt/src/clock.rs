@@ -49,6 +49,8 @@ pub(crate) struct Meter<'a> {
     /// Seconds of a beat at normal speed.
     nominal: f64,
     samples: Vec<Sample>,
+    /// When a beat was taken for the last time, believed or not.
+    last: Option<f64>,
     disturbed: usize,
 }
 
@@ -63,7 +65,7 @@ impl<'a> Meter<'a> {
     /// A clock without a metronome. Those that would be corrected say that they are not.
     pub(crate) fn new(clock: Clock) -> Self {
         let (samples, nominal) = (Vec::new(), NOMINAL_SECONDS);
-        Self { clock, beat: None, interval: 0.0, nominal, samples, disturbed: 0 }
+        Self { clock, beat: None, interval: 0.0, nominal, samples, last: None, disturbed: 0 }
     }
 
     /// The track's clock, corrected by a beat now and then.
@@ -88,10 +90,11 @@ impl<'a> Meter<'a> {
     /// its CPU clock.
     pub(crate) fn boundary(&mut self, used: Used, cpu_seconds: impl Fn() -> Option<f64>) {
         let at = self.counted(used);
-        if self.samples.last().is_some_and(|last| at - last.at < self.interval) {
+        if self.last.is_some_and(|last| at - last < self.interval) {
             return;
         }
         let Some(beat) = &mut self.beat else { return };
+        self.last = Some(at);
         let before = cpu_seconds();
         let Some(beat_seconds) = beat() else {
             self.beat = None;
@@ -102,7 +105,9 @@ impl<'a> Meter<'a> {
             self.disturbed += 1;
             return;
         }
-        self.samples.push(Sample { at, beat_seconds });
+        // A beat in wall seconds may have waited for the trainer.
+        let waited = if self.clock == Clock::Wall { used.max(0.0) } else { 0.0 };
+        self.samples.push(Sample { at, beat_seconds: beat_seconds - waited });
     }
 
     /// The charge for what the trainer used while it was served `tokens`.

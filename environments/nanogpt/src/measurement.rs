@@ -13,7 +13,7 @@ use crate::{
     score::spread,
     shard::hex,
     stream::Stream,
-    telemetry::Log,
+    telemetry::{DEV_LOSS, Log},
     track::{Clock, Track},
     trainer::{Task, Trained, Trainer},
 };
@@ -82,7 +82,7 @@ impl Bench<'_> {
             let curve = self.curve(request, &trained, &scored, cores)?;
             findings.extend(self.foreknowledge(&curve));
             findings.extend(self.delays(&trained));
-            telemetry.series.insert("dev_loss".into(), curve);
+            telemetry.series.insert(DEV_LOSS.into(), curve);
             if request.purpose == Purpose::Confirm {
                 let bytes = trained.snapshot.encode().map_err(Error::failed)?;
                 self.host.store(&format!("snapshot-{}.bin", request.seed), &bytes)?;

@@ -1,10 +1,14 @@
 //! What a program reports about itself, cut to size. Shown to people and mutators, never scored:
 //! names and numbers here are the program's words.
 
-use forerunner_core::{Operation, Section, Series, thinned};
+use forerunner_core::{Operation, SECONDS_PER_TOKEN, Section, Series, TOKENS_PER_STEP, thinned};
 use forerunner_nanogpt_protocol::{Allocations, Record, Summary};
 use std::collections::BTreeMap;
 
+/// Series that are measured from outside: nothing that a program says may look like them.
+const OF_THE_SUPERVISOR: [&str; 3] = [DEV_LOSS, SECONDS_PER_TOKEN, TOKENS_PER_STEP];
+/// Name of the curve of losses on held-out text.
+pub(crate) const DEV_LOSS: &str = "dev_loss";
 /// Most points that are kept of a series while it grows.
 const MAX_POINTS: usize = 8192;
 /// Series of the run as a whole: the most that are kept, and the points of each that are passed on.
@@ -32,6 +36,9 @@ impl Log {
     /// Takes in one point. Points out of order, beyond the limits or not finite are dropped.
     pub(crate) fn record(&mut self, record: &Record) {
         let name = name(&record.series);
+        if OF_THE_SUPERVISOR.contains(&name.as_str()) {
+            return;
+        }
         if !record.value.is_finite() || !(self.series.contains_key(&name) || self.room(&name)) {
             return;
         }
@@ -180,6 +187,15 @@ mod tests {
         assert_eq!(series["train_loss"].last().unwrap().0, MAX_POINTS as u64 - 1);
         assert!(series.contains_key("spam_0_"));
         assert_eq!(log.last("x"), Some(1.0));
+    }
+
+    #[test]
+    fn a_program_cannot_draw_the_supervisors_curves() {
+        let mut log = Log::default();
+        for series in [DEV_LOSS, SECONDS_PER_TOKEN, TOKENS_PER_STEP, "train_loss"] {
+            log.record(&record(series, 1, 0.001));
+        }
+        assert_eq!(log.series().into_keys().collect::<Vec<_>>(), ["train_loss"]);
     }
 
     #[test]

@@ -102,6 +102,10 @@ impl Track {
         if let Some(clock) = config.clock {
             track.clock = clock;
         }
+        if track.clock == Clock::Calibrated && track.threads > 1 {
+            let why = "calibrated CPU seconds are for one thread; this track has more (try `wall`)";
+            return Err(Error::config("clock", why));
+        }
         override_with(&mut track.windows, config.windows, "windows", |n| *n > 0)?;
         override_with(&mut track.target_loss, config.target_loss, "target_loss", |l| *l > 0.0)?;
         override_with(&mut track.cpu_seconds, config.cpu_seconds, "cpu_seconds", |s| *s > 0.0)?;
@@ -261,6 +265,11 @@ mod tests {
         check(
             Config { track: "gpu".into(), ..Config::default() },
             "bad configuration: `track`: unknown track `gpu` (known: cpu, fineweb-small, cpu-2t)",
+        );
+        check(
+            Config { track: "cpu-2t".into(), clock: Some(Clock::Calibrated), ..Config::default() },
+            "bad configuration: `clock`: calibrated CPU seconds are for one thread; this track has \
+             more (try `wall`)",
         );
         check(
             Config { windows: Some(0), ..Config::default() },

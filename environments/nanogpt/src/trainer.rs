@@ -128,7 +128,7 @@ impl<'a, 'm, P: Process> Trainer<'a, 'm, P> {
             stop_after: None,
             checkpoints: Vec::new(),
             pace: Pace::default(),
-            watch: Stopwatch::start(Instant::now()),
+            watch: Stopwatch::start(Instant::now(), task.track.threads),
             specs: None,
             next_peek: 0,
             next_progress: PROGRESS_SECONDS,

@@ -1,6 +1,6 @@
 //! `show`, `log` and `evaluate`: looking at runs and programs.
 
-use forerunner_tests::{Log, Scratch, strange_plugins};
+use forerunner_tests::{Log, Running, Scratch, strange_plugins};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -54,6 +54,20 @@ fn the_latest_run_needs_no_name() {
     scratch.forerunner(more).good();
     let first = scratch.forerunner("show runs/trivial-001 reference").good();
     assert_eq!(scratch.forerunner("show reference").good(), first);
+}
+
+#[test]
+fn a_run_that_goes_on_is_the_latest() {
+    let scratch = Scratch::trivial();
+    let slow = "--set run.mode=steady --set environment.config.evaluate_seconds=0.2 \
+                --set budget.evaluations=1000";
+    let running = Running::start(scratch.command(&format!("run trivial.toml {slow}")));
+    running.wait_for("#1 ");
+    scratch.forerunner("run trivial.toml --set budget.evaluations=10").good();
+    running.wait_for("#12 ");
+    let first = scratch.forerunner("show runs/trivial-001 reference").good();
+    assert_eq!(scratch.forerunner("show reference").good(), first);
+    running.kill();
 }
 
 #[test]

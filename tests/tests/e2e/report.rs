@@ -154,7 +154,7 @@ fn a_run_that_was_killed_at_once() {
 fn a_run_under_way_and_one_that_was_killed() {
     let scratch = Scratch::trivial();
     let slow = "--set run.mode=steady --set environment.config.evaluate_seconds=0.2 \
-                --set budget.evaluations=12";
+                --set budget.evaluations=1000";
     let running = Running::start(scratch.command(&format!("run trivial.toml --out run {slow}")));
     running.wait_for("#2 ");
     let shown = text(&page(&scratch, "run"));

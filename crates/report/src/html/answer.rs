@@ -133,11 +133,11 @@ fn facts(material: &Material) -> Element {
             facts.push(("interval", Markup::all([Markup::text(range), note])));
         }
         facts.push(("reference, mean ± SD", mean(&confirmation.reference)));
-        facts.push(("winner, mean ± SD", mean(&finalist.metrics)));
+        facts.push(("finalist, mean ± SD", mean(&finalist.metrics)));
         if let Some(gain) = finalist.gain.filter(|gain| gain.mean > 0.0) {
             let name = match direction(&material.objectives, &finalist.metric) {
-                Direction::Minimize => "reference ÷ winner",
-                Direction::Maximize => "winner ÷ reference",
+                Direction::Minimize => "reference ÷ finalist, mean over seeds",
+                Direction::Maximize => "finalist ÷ reference, mean over seeds",
             };
             facts.push((name, Markup::text(format!("{:.2} ×", gain.mean.exp()))));
         }

@@ -79,6 +79,8 @@ impl Pool {
     }
 
     fn announce(&self, job: Option<Job<'static>>) {
+        // A panic of the owner's own share has hidden that of a helper's.
+        *locked(&self.shared.panic) = None;
         *locked(&self.shared.job) = job;
         self.shared.at_work.store(self.helpers.len(), Ordering::Relaxed);
         // Whoever sees the new number sees what was written before.
@@ -115,7 +117,7 @@ impl Shared {
             wait_until(|| self.number.load(Ordering::Acquire) != seen);
             let Some(job) = *locked(&self.job) else { return };
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(index))) {
-                *locked(&self.panic) = Some(panic);
+                locked(&self.panic).get_or_insert(panic);
             }
             if self.at_work.fetch_sub(1, Ordering::Release) == 1 {
                 self.owner.unpark();

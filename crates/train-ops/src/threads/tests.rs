@@ -79,10 +79,16 @@ fn a_panic_in_any_share_reaches_the_caller_and_helpers_live_on() {
             });
             assert_eq!(sum.into_inner(), 48);
         }
+        // The owner and a helper at once: one of the panics is seen, in this job alone.
+        let both = std::panic::catch_unwind(|| {
+            in_shares(0..48, usize::MAX, usize::MAX, |_: Range<usize>| panic!("all are bad"));
+        });
+        assert!(both.is_err());
+        in_shares(0..48, usize::MAX, usize::MAX, |_: Range<usize>| ());
         failed
     });
     let expected = [0, 20, 47].map(|bad| Some(format!("{bad} is bad")));
-    assert_eq!((failed.as_slice(), n_jobs), (expected.as_slice(), 6));
+    assert_eq!((failed.as_slice(), n_jobs), (expected.as_slice(), 8));
 }
 
 /// Threads of this process whose name begins so, and their CPU time.

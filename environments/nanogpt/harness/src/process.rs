@@ -44,6 +44,9 @@ pub(crate) fn prepare() -> Result<()> {
     use_threads(count).map_err(|error| Error::program(format!("{count} threads: {error}")))
 }
 
+/// When the wall clock of [`cpu_time`] began.
+static BEGIN: OnceLock<Instant> = OnceLock::new();
+
 thread_local! {
     /// Wall time in which this thread waited for the supervisor.
     static WAITED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
@@ -56,6 +59,7 @@ pub(crate) fn waiting<R>(wait: impl FnOnce() -> R) -> R {
         return wait();
     }
     let begin = Instant::now();
+    BEGIN.get_or_init(|| begin);
     let result = wait();
     WAITED.set(WAITED.get() + begin.elapsed());
     result
@@ -68,7 +72,6 @@ pub(crate) fn waiting<R>(wait: impl FnOnce() -> R) -> R {
 /// the sandbox, and would charge a section with what happened before it. The thread's does not.
 pub(crate) fn cpu_time() -> Duration {
     if threads() > 1 {
-        static BEGIN: OnceLock<Instant> = OnceLock::new();
         return BEGIN.get_or_init(Instant::now).elapsed().saturating_sub(WAITED.get());
     }
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };

@@ -261,7 +261,7 @@ impl<'a> Training<'a> {
         }
     }
 
-    /// Runs `body` and adds its CPU time, bytes and floating-point operations to the section `name`.
+    /// Runs `body` and adds its time (CPU, or wall with several threads), bytes and floating-point operations to the section `name`.
     /// Telemetry: shown, never scored.
     pub fn section<R>(&mut self, name: &str, body: impl FnOnce() -> R) -> R {
         let began = self.began();

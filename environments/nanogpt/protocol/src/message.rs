@@ -120,7 +120,8 @@ pub struct Section {
     pub name: String,
     /// How often the section ran.
     pub calls: u64,
-    /// CPU seconds in it, as the program's own process saw them.
+    /// CPU seconds in it, as the program's own process saw them; wall seconds where it has several
+    /// threads.
     pub cpu_seconds: f64,
     /// Bytes of arguments and results of the operations in it.
     #[serde(default)]
