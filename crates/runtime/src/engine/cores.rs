@@ -49,7 +49,7 @@ impl Cores {
     }
 
     /// Chooses anew once the environment has said that an evaluation uses `per_slot` cores, and
-    /// moves the threads there are.
+    /// moves the threads and workers there are.
     pub(super) fn widen(&mut self, per_slot: usize, locks: Option<&Path>, run: &Path) {
         if per_slot < 2 {
             return;
@@ -57,14 +57,12 @@ impl Cores {
         // Our own marks would be in the way.
         self.locks.clear();
         *self = Self::choose(&self.allowed, (self.slots.len(), per_slot), locks, run);
-        for task in fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
-            if let Some(id) = task.file_name().to_str().and_then(|name| name.parse().ok()) {
-                self.leave_to_measurements(Pid::from_raw(id));
-            }
+        for thread in threads_below(Pid::this()) {
+            self.leave_to_measurements(thread);
         }
     }
 
-    /// Moves a thread of this process, and what it will start, to the cores that remain, or to all
+    /// Moves a thread, and what it will start, to the cores that remain, or to all
     /// when none does.
     fn leave_to_measurements(&self, thread: Pid) {
         let mut set = CpuSet::new();
@@ -132,6 +130,20 @@ impl Cores {
             locks: free.into_iter().filter_map(|(_, lock)| lock).collect(),
         }
     }
+}
+
+/// The threads of a process and of all that descend from it, where the system lists children.
+fn threads_below(process: Pid) -> Vec<Pid> {
+    let mut threads = Vec::new();
+    let entries = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    for entry in entries {
+        threads
+            .extend(entry.file_name().to_str().and_then(|id| id.parse().ok()).map(Pid::from_raw));
+        let children = fs::read_to_string(entry.path().join("children")).unwrap_or_default();
+        let children = children.split_whitespace().filter_map(|id| id.parse().ok());
+        threads.extend(children.flat_map(|id| threads_below(Pid::from_raw(id))));
+    }
+    threads
 }
 
 /// The cores this process may use.
@@ -360,5 +372,36 @@ mod tests {
         all.sort_unstable();
         assert_eq!(all, [2, 3, 4, 5]);
         assert!(claims.iter().all(|cores| cores.warning.is_none()));
+    }
+
+    #[test]
+    fn processes_that_run_already_are_moved_as_well() {
+        // A shell and its child, both of which were there before.
+        let mut shell = std::process::Command::new("sh")
+            .args(["-c", "sleep 60; true"])
+            .spawn()
+            .expect("a shell");
+        let shell_pid = Pid::from_raw(shell.id().cast_signed());
+        let begin = std::time::Instant::now();
+        while threads_below(shell_pid).len() < 2 {
+            assert!(begin.elapsed() < Duration::from_secs(60), "the shell starts no child");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let all = allowed();
+        let last = all[all.len() - 1];
+        let cores = Cores { rest: vec![last], allowed: all, ..Cores::default() };
+        let threads = threads_below(shell_pid);
+        threads.iter().for_each(|thread| cores.leave_to_measurements(*thread));
+        let may_use = |thread: &Pid| {
+            let set = sched_getaffinity(*thread).expect("it still runs");
+            (0..CpuSet::count()).filter(|core| set.is_set(*core) == Ok(true)).collect::<Vec<_>>()
+        };
+        for thread in &threads {
+            assert_eq!(may_use(thread), [last], "{thread}");
+        }
+        for thread in &threads {
+            let _ = nix::sys::signal::kill(*thread, nix::sys::signal::Signal::SIGKILL);
+        }
+        shell.wait().expect("it has ended");
     }
 }
