@@ -11,7 +11,7 @@ use forerunner_report::{
     terminal::{Live, Look},
 };
 use forerunner_runtime::{
-    lineage::{Account, account, best, lineage},
+    lineage::{Account, account, best, changes},
     store::Store,
 };
 use std::{
@@ -128,29 +128,17 @@ fn resolve(store: &Store, account: &Account, name: &str) -> Result<ProgramId, Fa
 
 fn steps(store: &Store, account: &Account, id: &ProgramId) -> Result<String, Failure> {
     let objectives = account.objectives.clone().unwrap_or(Objectives(Vec::new()));
-    let made = lineage(store, id)?;
-    let mut loaded = Vec::new();
-    for step in &made {
-        let parent = step.iteration.parent.clone().unwrap_or_default();
-        let child = step.iteration.program.clone().unwrap_or_default();
-        let before = store.search_evaluation(&parent)?.map(|e| e.metrics).unwrap_or_default();
-        loaded.push((
-            store.program(&parent)?.unwrap_or_default(),
-            before,
-            store.program(&child)?.unwrap_or_default(),
-        ));
-    }
+    let made = changes(store, id)?;
     let steps: Vec<Step<'_>> = made
         .iter()
-        .zip(&loaded)
-        .map(|(step, (parent, before, child))| Step {
-            iteration: step.iteration.iteration,
-            mutator: &step.iteration.mutator,
-            idea: &step.iteration.idea,
-            parent,
-            before,
-            child,
-            after: &step.evaluation.metrics,
+        .map(|step| Step {
+            iteration: step.stored.iteration.iteration,
+            mutator: &step.stored.iteration.mutator,
+            idea: &step.stored.iteration.idea,
+            parent: &step.parent,
+            before: &step.before,
+            child: &step.child,
+            after: &step.stored.evaluation.metrics,
         })
         .collect();
     Ok(render(&objectives, &steps))

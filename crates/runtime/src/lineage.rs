@@ -4,7 +4,7 @@ use crate::{
     event::{Event, EventKind, Summary},
     store::{Store, StoreError, StoredIteration},
 };
-use forerunner_core::{Objectives, ProgramId};
+use forerunner_core::{Metrics, Objectives, Program, ProgramId};
 
 /// What a run was about, read back from its event log.
 #[derive(Debug, Clone, Default)]
@@ -94,4 +94,35 @@ pub fn lineage(store: &Store, program: &ProgramId) -> Result<Vec<StoredIteration
     }
     steps.reverse();
     Ok(steps)
+}
+
+/// One change on the way from the reference to a program, with what was there before.
+#[derive(Debug)]
+pub struct Made {
+    /// The iteration that made the change, and its measurement.
+    pub stored: StoredIteration,
+    /// The program before.
+    pub parent: Program,
+    /// Its metrics on the search's slice.
+    pub before: Metrics,
+    /// The program after.
+    pub child: Program,
+}
+
+/// The [`lineage`] of a program with the sources on both sides of each step.
+///
+/// # Errors
+/// When the store is damaged.
+pub fn changes(store: &Store, program: &ProgramId) -> Result<Vec<Made>, StoreError> {
+    let made = lineage(store, program)?.into_iter().map(|stored| {
+        let parent = stored.iteration.parent.clone().unwrap_or_default();
+        let child = stored.iteration.program.clone().unwrap_or_default();
+        Ok(Made {
+            parent: store.program(&parent)?.unwrap_or_default(),
+            before: store.search_evaluation(&parent)?.map(|e| e.metrics).unwrap_or_default(),
+            child: store.program(&child)?.unwrap_or_default(),
+            stored,
+        })
+    });
+    made.collect()
 }

@@ -3,7 +3,7 @@
 use super::{
     diff::difference,
     markup::{Element, Markup, el},
-    material::{Made, Material},
+    material::Material,
     plot::{bar, named},
     text::{Section, code, fold, identity, line, note},
 };
@@ -11,6 +11,7 @@ use crate::gain::{change, reading};
 use crate::number::{count, percent, quantity};
 use crate::summary::shell_word;
 use forerunner_core::{Metrics, Objective};
+use forerunner_runtime::lineage::Made;
 use std::cmp::Ordering;
 
 /// Steps shown of a long lineage, from its start and to its end.

@@ -7,12 +7,12 @@ use super::{
     failures::Failures,
     search::{LogTally, MAX_AXES, Search, Tally, Trial},
 };
-use forerunner_core::{Evaluation, Metrics, Objective, Objectives, Program, ProgramId, Slice};
+use forerunner_core::{Evaluation, Objective, Objectives, Program, ProgramId, Slice};
 use forerunner_runtime::{
     config::RunFile,
     event::{EndReason, EventKind, Summary},
-    lineage::{Account, lineage},
-    store::{Store, StoreError, StoredIteration},
+    lineage::{Account, Made, changes},
+    store::{Store, StoreError},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -62,14 +62,6 @@ pub(crate) struct Profile {
     pub(crate) id: ProgramId,
     pub(crate) program: Program,
     pub(crate) evaluation: Evaluation,
-}
-
-/// A step of a lineage with the sources on both sides.
-pub(crate) struct Made {
-    pub(crate) stored: StoredIteration,
-    pub(crate) parent: Program,
-    pub(crate) before: Metrics,
-    pub(crate) child: Program,
 }
 
 impl Material {
@@ -128,7 +120,7 @@ impl Material {
         let best = Some(&summary.best).filter(|best| better && !best.0.is_empty());
         let winner = account.confirmed().or(best).cloned();
         let steps = match &winner {
-            Some(winner) => steps(store, winner)?,
+            Some(winner) => changes(store, winner)?,
             None => Vec::new(),
         };
         let slice = summary.confirmation.as_ref().map_or(Slice::Val, |claim| claim.slice);
@@ -179,18 +171,4 @@ fn profile(store: &Store, id: Option<ProgramId>) -> Result<Option<Profile>, Stor
     let Some(mut evaluation) = store.search_evaluation(&id)? else { return Ok(None) };
     evaluation.telemetry.series = store.search_series(&id)?.into_iter().collect();
     Ok(Some(Profile { program: store.program(&id)?.unwrap_or_default(), evaluation, id }))
-}
-
-fn steps(store: &Store, winner: &ProgramId) -> Result<Vec<Made>, StoreError> {
-    let made = lineage(store, winner)?.into_iter().map(|stored| {
-        let parent = stored.iteration.parent.clone().unwrap_or_default();
-        let child = stored.iteration.program.clone().unwrap_or_default();
-        Ok(Made {
-            parent: store.program(&parent)?.unwrap_or_default(),
-            before: store.search_evaluation(&parent)?.map(|e| e.metrics).unwrap_or_default(),
-            child: store.program(&child)?.unwrap_or_default(),
-            stored,
-        })
-    });
-    made.collect()
 }
