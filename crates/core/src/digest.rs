@@ -91,6 +91,7 @@ struct Other<'a> {
 fn verdict(verdict: Verdict) -> String {
     match verdict {
         Verdict::Accepted => "accepted".to_owned(),
+        Verdict::Unverified => "unverified".to_owned(),
         Verdict::Rejected => "rejected".to_owned(),
         Verdict::Failed(cause) => format!("failed ({})", cause.as_str()),
     }

@@ -94,6 +94,68 @@ pub struct EnvironmentSpec {
     /// Cores that one evaluation uses at the same time; the host gives it as many to itself.
     #[serde(default = "one")]
     pub cores: usize,
+    /// Verification hooks that judge every evaluation of this environment, by the name under
+    /// which they are installed.
+    #[serde(default)]
+    pub hooks: Vec<String>,
+    /// What hooks may look at and do in this environment. A hook gets what it asks for, this list
+    /// grants and the operator does not forbid.
+    #[serde(default)]
+    pub grants: Vec<Permission>,
+    /// Whether [`EvaluationRequest::disguise`] is honoured.
+    #[serde(default)]
+    pub disguises: bool,
+}
+
+/// Something that a verification hook may look at or do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Permission {
+    /// Read the program's source.
+    Source,
+    /// Read its difference to its parent.
+    Parent,
+    /// Read the metrics.
+    Metrics,
+    /// Read the ledger.
+    Ledger,
+    /// Read series, by range.
+    Series,
+    /// Read the results of probes.
+    Probes,
+    /// Read artifacts, by range.
+    Artifacts,
+    /// Replace metrics by what the hook computed from evidence.
+    Recompute,
+}
+
+impl Permission {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Source,
+        Self::Parent,
+        Self::Metrics,
+        Self::Ledger,
+        Self::Series,
+        Self::Probes,
+        Self::Artifacts,
+        Self::Recompute,
+    ];
+
+    /// The name in run files and messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Parent => "parent",
+            Self::Metrics => "metrics",
+            Self::Ledger => "ledger",
+            Self::Series => "series",
+            Self::Probes => "probes",
+            Self::Artifacts => "artifacts",
+            Self::Recompute => "recompute",
+        }
+    }
 }
 
 fn one() -> usize {
@@ -115,6 +177,9 @@ impl EnvironmentSpec {
             reference: Program::default(),
             expensive_check: false,
             cores: one(),
+            hooks: Vec::new(),
+            grants: Vec::new(),
+            disguises: false,
         }
     }
 
@@ -215,6 +280,11 @@ pub struct EvaluationRequest {
     /// Further cores that it has to itself, where [`EnvironmentSpec::cores`] asks for more than one.
     #[serde(default)]
     pub more_cores: Vec<usize>,
+    /// A secret number under which everything that a program could know of the data beforehand is
+    /// renamed: in the speedrun, token ids are permuted. An honest program does as well as without.
+    /// Only for environments whose spec says that they can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disguise: Option<u64>,
 }
 
 impl EvaluationRequest {
@@ -227,6 +297,7 @@ impl EvaluationRequest {
             purpose: Purpose::Search,
             slot: None,
             more_cores: Vec::new(),
+            disguise: None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One measured run of one program, and why it counts or does not.
 
-use crate::{Metrics, Telemetry};
+use crate::{Evidence, Metrics, Telemetry};
 use serde::{Deserialize, Serialize};
 
 /// How much a finding weighs.
@@ -72,6 +72,10 @@ pub enum Cause {
     Worker,
     /// The mutator could not make a proposal.
     Mutator,
+    /// Measured, and not believed: a rule or a verification hook refused the result, or a hook
+    /// could not tell. Tells mutators why an attempt came to nothing; an evaluation of this kind
+    /// has [`Verdict::Rejected`] or [`Verdict::Unverified`].
+    Verification,
     /// Anything else.
     Other,
 }
@@ -90,6 +94,7 @@ impl Cause {
             Self::NotFinite => "not_finite",
             Self::Worker => "worker",
             Self::Mutator => "mutator",
+            Self::Verification => "verification",
             Self::Other => "other",
         }
     }
@@ -105,6 +110,9 @@ pub enum Verdict {
     Rejected,
     /// Could not be measured.
     Failed(Cause),
+    /// Measured, but a verification hook could not do its work; the findings name hook and cause.
+    /// Counts no more than a rejected one.
+    Unverified,
 }
 
 /// One measured run of one program with one seed.
@@ -122,6 +130,9 @@ pub struct Evaluation {
     /// Everything else that was measured.
     #[serde(default)]
     pub telemetry: Telemetry,
+    /// What a verification hook can judge the result by.
+    #[serde(default, skip_serializing_if = "Evidence::is_empty")]
+    pub evidence: Evidence,
 }
 
 impl Evaluation {
@@ -137,16 +148,23 @@ impl Evaluation {
             findings: Vec::new(),
             metrics: Metrics::from([(metric.into(), value)]),
             telemetry: Telemetry::default(),
+            evidence: Evidence::default(),
         }
     }
 
     /// A program that could not be measured, with the finding that says why.
     pub fn failed(cause: Cause, finding: Finding) -> Self {
+        Self::refused(cause, vec![finding])
+    }
+
+    /// A program that could not be measured, with everything that was found.
+    pub fn refused(cause: Cause, findings: Vec<Finding>) -> Self {
         Self {
             verdict: Verdict::Failed(cause),
-            findings: vec![finding],
+            findings,
             metrics: Metrics::new(),
             telemetry: Telemetry::default(),
+            evidence: Evidence::default(),
         }
     }
 
@@ -171,6 +189,9 @@ impl Evaluation {
         for series in self.telemetry.series.values_mut() {
             series.retain(|(_, value)| value.is_finite());
         }
+        for probe in &mut self.evidence.probes {
+            probe.numbers.retain(|_, value| value.is_finite());
+        }
         self
     }
 }
@@ -186,7 +207,12 @@ mod tests {
             assert_eq!(evaluation.verdict, Verdict::Failed(Cause::NotFinite));
             assert!(evaluation.metrics.is_empty());
         }
-        assert!(Evaluation::accepted("loss", 1.0).finite().is_accepted());
+        let mut good = Evaluation::accepted("loss", 1.0);
+        let probe = crate::Probe::new("audit", 8, 0).with("gain", f64::NAN).with("cuts", 4.0);
+        good.evidence.probes.push(probe);
+        let good = good.finite();
+        assert!(good.is_accepted());
+        assert_eq!(good.evidence.probes[0].numbers, [("cuts".to_owned(), 4.0)].into());
     }
 
     #[test]

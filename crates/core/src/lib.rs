@@ -18,6 +18,7 @@
 //! | one measured run of one program with one seed | [`Evaluation`] |
 //! | one reason for or against a program | [`Finding`] |
 //! | the outcome that follows | [`Verdict`] |
+//! | what hooks judge it by | [`Evidence`], [`Probe`], [`Permission`] |
 //! | a mutator's suggestion with its idea | [`Proposal`], [`Idea`] |
 //! | an evaluated program as mutators and selectors see it | [`Member`], [`Standing`] |
 
@@ -26,6 +27,7 @@ mod digest;
 mod environment;
 mod error;
 mod evaluation;
+mod evidence;
 mod group;
 mod host;
 mod mutator;
@@ -38,10 +40,11 @@ mod telemetry;
 pub use data::{DataReport, DataRequest, DataSource};
 pub use digest::{MAX_DIGEST, digest};
 pub use environment::{
-    Check, Environment, EnvironmentSpec, EvaluationRequest, Feature, Purpose, Slice,
+    Check, Environment, EnvironmentSpec, EvaluationRequest, Feature, Permission, Purpose, Slice,
 };
 pub use error::{Error, Result};
 pub use evaluation::{Cause, Evaluation, Finding, Severity, Verdict};
+pub use evidence::{Evidence, Probe};
 pub use group::{GRADIENT_NORM, Group, RELATIVE_UPDATE, UPDATE_NORM, late_median};
 pub use host::{Host, NoHost};
 pub use mutator::{

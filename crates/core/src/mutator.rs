@@ -61,17 +61,17 @@ pub struct ProposalRequest {
     pub parent: Member,
     /// Other programs worth borrowing from, best first.
     pub inspirations: Vec<Member>,
-    /// Recent failed relatives with their causes.
+    /// Recent relatives that failed or were not believed, with their causes.
     #[serde(default)]
     pub failures: Vec<Attempt>,
 }
 
-/// A failed attempt and why it failed.
+/// An attempt that came to nothing, and why.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
     /// The idea that was tried.
     pub idea: Idea,
-    /// Where it failed.
+    /// Where it failed; [`Cause::Verification`] when it was measured and not believed.
     pub cause: Cause,
     /// The reasons.
     pub findings: Vec<Finding>,

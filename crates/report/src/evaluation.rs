@@ -36,10 +36,10 @@ impl EvaluationReport<'_> {
     /// `findings` (each with `rule`, `severity`, `message` and, where known, `place`), `metrics`
     /// and `telemetry` (`series`, `sections`, `operations`, `numbers`, `facts`).
     pub fn json(&self) -> Value {
-        let Evaluation { verdict, findings, metrics, telemetry } = self.evaluation;
+        let Evaluation { verdict, findings, metrics, telemetry, evidence: _ } = self.evaluation;
         let cause = match verdict {
             Verdict::Failed(cause) => Some(cause),
-            Verdict::Accepted | Verdict::Rejected => None,
+            Verdict::Accepted | Verdict::Rejected | Verdict::Unverified => None,
         };
         json!({
             "program": self.program,
@@ -138,6 +138,7 @@ pub(crate) fn verdict_word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Accepted => "accepted",
         Verdict::Rejected => "rejected",
+        Verdict::Unverified => "unverified",
         Verdict::Failed(_) => "failed",
     }
 }
@@ -146,7 +147,9 @@ pub(crate) fn verdict_word(verdict: Verdict) -> &'static str {
 pub(crate) fn verdict(verdict: Verdict) -> String {
     match verdict {
         Verdict::Failed(cause) => format!("failed ({})", cause.as_str()),
-        Verdict::Accepted | Verdict::Rejected => verdict_word(verdict).to_owned(),
+        Verdict::Accepted | Verdict::Rejected | Verdict::Unverified => {
+            verdict_word(verdict).to_owned()
+        }
     }
 }
 

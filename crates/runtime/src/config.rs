@@ -1,5 +1,9 @@
 //! Run files: what a run is made of, as TOML.
 
+mod hook;
+
+pub use hook::HookEntry;
+
 use forerunner_core::Slice;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -63,6 +67,9 @@ pub struct RunFile {
     pub mutators: Vec<MutatorEntry>,
     /// What owns the population.
     pub selector: Component,
+    /// Verification hooks that judge every measurement, besides the environment's own.
+    #[serde(default, rename = "hook", skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<HookEntry>,
     /// How the search goes.
     #[serde(default)]
     pub run: RunSettings,
@@ -253,6 +260,9 @@ impl RunFile {
                 && self.mutators.iter().any(|m| m.weight > 0.0),
             "mutator weights must be finite, not negative, and not all zero\nhint: leave `weight` out for equal shares",
         )?;
+        if let Some(complaint) = HookEntry::complaint(&self.hooks) {
+            check(false, complaint)?;
+        }
         check(
             self.budget.evaluations.is_some() || self.budget.seconds.is_some(),
             "the budget is unlimited\nhint: set `budget.evaluations` or `budget.seconds`",
@@ -470,6 +480,10 @@ mod tests {
             "run.checkers=0",
             "run.evaluation_timeout_seconds=0",
             "confirm={ finalists = 1, seeds = 1 }",
+            "hook=[{}]",
+            "hook=[{ path = \"a.wasm\", name = \"a\" }]",
+            "hook=[{ name = \"../a\" }]",
+            "hook=[{ name = \"a\" }, { name = \"b\" }, { name = \"a\", allow = [] }]",
         ] {
             check_error(GOOD, &[bad], "\nhint: ");
         }
@@ -484,6 +498,11 @@ mod tests {
         let one = file(&[]);
         assert!(one.conflicts(&file(&["budget.evaluations=99", "run.slots=2"])).is_empty());
         assert_eq!(one.conflicts(&file(&["run.seed=2"])), ["run.seed: 1 → 2"]);
+        let hooked = file(&["hook=[{ name = \"a\", allow = [\"metrics\"] }]"]);
+        let text = r#"hook: null → [{"allow":["metrics"],"name":"a"}]"#;
+        assert_eq!(one.conflicts(&hooked), [text]);
+        let freer = file(&["hook=[{ name = \"a\" }]"]);
+        assert_eq!(hooked.conflicts(&freer), [r#"hook.0.allow: ["metrics"] → null"#]);
     }
 
     #[test]

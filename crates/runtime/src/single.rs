@@ -6,7 +6,7 @@ use crate::{
 };
 use forerunner_core::{
     DataReport, DataRequest, Environment, EnvironmentSpec, Error, Evaluation, EvaluationRequest,
-    Host, NoHost, Program, Verdict,
+    Host, NoHost, Program,
 };
 use std::{sync::atomic::AtomicBool, time::Duration};
 
@@ -55,12 +55,8 @@ pub fn evaluate(
     let refused = |error| SingleError::Environment { name: spec.name.clone(), error };
     let check = worker.check(&program, &call).map_err(lost)?.map_err(refused)?;
     if !check.passed() {
-        let evaluation = Evaluation {
-            verdict: Verdict::Failed(check.cause.unwrap_or(forerunner_core::Cause::Other)),
-            findings: check.findings,
-            metrics: Default::default(),
-            telemetry: Default::default(),
-        };
+        let cause = check.cause.unwrap_or(forerunner_core::Cause::Other);
+        let evaluation = Evaluation::refused(cause, check.findings);
         return Ok((spec, program, evaluation));
     }
     request.program = program.clone();

@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | how large is it, and how sure are we | [`Estimate`] |
 //! | is the candidate faster, seed by seed | [`Estimate::paired_log_ratio`] |
+//! | does a program do as well in a changed setting | [`NoiseTest`] |
 //! | what share of proposals was valid | [`wilson`] |
 //! | may a claim be accepted now, having looked after every run | [`EProcess`] |
 //! | how much error may the k-th claim of a season spend | [`alpha_of_claim`] |
@@ -15,6 +16,7 @@
 //! | how good is a whole frontier | [`Window::area`] |
 //! | what does a shorter run cost once its loss is made equal | [`ExchangeRate`] |
 //! | how much of a lucky first result is real | [`Shrinkage`] |
+//! | which answers to check blind, and what may slip through | [`Audit`] |
 //!
 //! ```
 //! use forerunner_stats::Estimate;
@@ -28,10 +30,12 @@
 //! assert_eq!(Estimate::paired_log_ratio(&reference, &candidate[..2], 0.95), None);
 //! ```
 
+mod audit;
 mod cost;
 mod estimate;
 mod frontier;
 mod hypervolume;
+mod noise;
 mod proportion;
 mod quantile;
 mod sequential;
@@ -41,10 +45,12 @@ mod spending;
 #[cfg(test)]
 mod simulation;
 
+pub use audit::Audit;
 pub use cost::{EqualisedCost, ExchangeRate};
 pub use estimate::Estimate;
 pub use frontier::{Frontier, frontier, place};
 pub use hypervolume::Window;
+pub use noise::NoiseTest;
 pub use proportion::{Proportion, wilson};
 pub use quantile::{normal_quantile, sd_upper_limit, t_quantile};
 pub use sequential::EProcess;

@@ -11,7 +11,7 @@ use crate::{
 };
 use forerunner_core::{
     Cause, Check, DataReport, DataRequest, Environment, EnvironmentSpec, Error, Evaluation,
-    EvaluationRequest, Finding, Host, Program, Result, Severity, Verdict,
+    EvaluationRequest, Finding, Host, Program, Result, Severity,
 };
 use forerunner_workbench::{Built, Compiler, Harness};
 use std::{
@@ -152,12 +152,7 @@ impl Environment for NanoGpt {
         let built = match self.build(&request.program, host)? {
             Ok(built) => built,
             Err(Refusal { cause, findings }) => {
-                return Ok(Evaluation {
-                    verdict: Verdict::Failed(cause),
-                    findings,
-                    metrics: Default::default(),
-                    telemetry: Default::default(),
-                });
+                return Ok(Evaluation::refused(cause, findings));
             }
         };
         let metronome = self.metronome(host)?;

@@ -102,7 +102,8 @@ impl Bench<'_> {
                 (Verdict::Failed(cause), vec![finding], Metrics::new())
             }
         };
-        Ok(Evaluation { verdict, findings, metrics, telemetry }.finite())
+        let evidence = Default::default();
+        Ok(Evaluation { verdict, findings, metrics, telemetry, evidence }.finite())
     }
 
     /// Trains for two batches and scores a few windows of training text: finds most programs that

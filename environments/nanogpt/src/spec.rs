@@ -2,7 +2,7 @@
 
 use crate::{Clock, Manifest, Track};
 use forerunner_core::{
-    Change, EnvironmentSpec, Feature, Objective, Objectives, Program, Purpose, Slice,
+    Change, EnvironmentSpec, Feature, Objective, Objectives, Permission, Program, Purpose, Slice,
 };
 use forerunner_workbench::apply;
 
@@ -44,6 +44,9 @@ pub(crate) fn spec(track: &Track, manifest: &Manifest, reference: String) -> Env
         reference: Program::single("main.rs", reference),
         expensive_check: true,
         cores: track.threads,
+        hooks: Vec::new(),
+        grants: Permission::ALL.into(),
+        disguises: true,
     }
 }
 

@@ -67,7 +67,7 @@ impl Population {
                 self.counts.accepted += 1;
                 self.admit(standing);
             }
-            Verdict::Rejected => self.counts.rejected += 1,
+            Verdict::Rejected | Verdict::Unverified => self.counts.rejected += 1,
             Verdict::Failed(_) => self.counts.failed += 1,
         }
         let every = self.config.migration_every;

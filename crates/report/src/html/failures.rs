@@ -52,6 +52,7 @@ impl Failures {
         let cause = match evaluation.verdict {
             Verdict::Accepted => return,
             Verdict::Rejected => "rejected",
+            Verdict::Unverified => "unverified",
             Verdict::Failed(cause) => cause.as_str(),
         };
         // The gravest finding decides; of equals the first.

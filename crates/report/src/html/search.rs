@@ -209,6 +209,7 @@ impl<'a> Search<'a> {
         let cause = match verdict {
             Verdict::Accepted => None,
             Verdict::Rejected => Some("rejected"),
+            Verdict::Unverified => Some("unverified"),
             Verdict::Failed(cause) => Some(cause.as_str()),
         };
         if let Some(cause) = cause {

@@ -190,7 +190,7 @@ impl Status {
                 }
                 return;
             }
-            Verdict::Rejected => verdict_word(evaluation.verdict),
+            Verdict::Rejected | Verdict::Unverified => verdict_word(evaluation.verdict),
             Verdict::Failed(cause) => cause.as_str(),
         };
         *self.failures.entry(cause.to_owned()).or_default() += 1;

@@ -149,6 +149,10 @@ impl<'a> Book<'a> {
                 *self.failures.entry("rejected".to_owned()).or_default() += 1;
                 (false, false)
             }
+            Verdict::Unverified => {
+                *self.failures.entry("unverified".to_owned()).or_default() += 1;
+                (false, false)
+            }
             Verdict::Failed(cause) => {
                 *self.failures.entry(cause.as_str().to_owned()).or_default() += 1;
                 self.remember(iteration, cause, evaluation);

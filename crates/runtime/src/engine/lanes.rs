@@ -5,7 +5,7 @@ use crate::executor::{Call, Launch, Lost, Worker};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use forerunner_core::{
     Cause, Check, Cost, Error, Evaluation, Finding, Host, Idea, Mutator, Program, Proposal,
-    ProposalRequest, RepairRequest, Verdict,
+    ProposalRequest, RepairRequest,
 };
 use std::{
     path::PathBuf,
@@ -265,12 +265,7 @@ impl LaneContext {
                 }
                 Err(Error::Cancelled) => return None,
                 Ok(None) | Err(_) => {
-                    prepared.outcome = Err(Box::new(Evaluation {
-                        verdict: Verdict::Failed(cause),
-                        findings,
-                        metrics: Default::default(),
-                        telemetry: Default::default(),
-                    }));
+                    prepared.outcome = Err(Box::new(Evaluation::refused(cause, findings)));
                     return Some(prepared);
                 }
             }

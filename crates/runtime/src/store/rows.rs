@@ -42,6 +42,7 @@ pub(super) fn write_evaluation(
     let (verdict, cause) = match evaluation.verdict {
         Verdict::Accepted => ("accepted", None),
         Verdict::Rejected => ("rejected", None),
+        Verdict::Unverified => ("unverified", None),
         Verdict::Failed(cause) => ("failed", Some(cause)),
     };
     let telemetry = Telemetry { series: Default::default(), ..evaluation.telemetry.clone() };
@@ -110,6 +111,7 @@ pub(super) fn read_evaluation(row: &Row<'_>, first: usize) -> rusqlite::Result<E
     let verdict = match (verdict.as_str(), cause) {
         ("accepted", _) => Verdict::Accepted,
         ("rejected", _) => Verdict::Rejected,
+        ("unverified", _) => Verdict::Unverified,
         (_, cause) => {
             let cause = serde_json::Value::String(cause.unwrap_or_default());
             let cause = serde_json::from_value(cause).unwrap_or(forerunner_core::Cause::Other);
@@ -118,7 +120,13 @@ pub(super) fn read_evaluation(row: &Row<'_>, first: usize) -> rusqlite::Result<E
     };
     let metrics: Metrics = parse(row, first + 2)?;
     let telemetry: Telemetry = parse(row, first + 3)?;
-    Ok(Evaluation { verdict, findings: Vec::new(), metrics, telemetry })
+    Ok(Evaluation {
+        verdict,
+        findings: Vec::new(),
+        metrics,
+        telemetry,
+        evidence: Default::default(),
+    })
 }
 
 pub(super) fn pack(points: &Series) -> Vec<u8> {
