@@ -8,6 +8,7 @@ use crate::{
     rules::rules,
     score::tokens_needed,
     spec::{REFERENCE, reference, spec},
+    text::Disguise,
 };
 use forerunner_core::{
     Cause, Check, DataReport, DataRequest, Environment, EnvironmentSpec, Error, Evaluation,
@@ -138,6 +139,7 @@ impl Environment for NanoGpt {
             dataset: &dataset,
             binary: &built.binary,
             metronome: None,
+            disguise: None,
             unsafe_no_sandbox: self.config.unsafe_no_sandbox,
             host,
         };
@@ -156,11 +158,14 @@ impl Environment for NanoGpt {
             }
         };
         let metronome = self.metronome(host)?;
+        let vocab = dataset.manifest().vocab;
+        let disguise = request.disguise.map(|secret| Disguise::new(secret, vocab));
         let bench = Bench {
             track: &self.track,
             dataset: &dataset,
             binary: &built.binary,
             metronome: metronome.as_deref(),
+            disguise: disguise.as_ref(),
             unsafe_no_sandbox: self.config.unsafe_no_sandbox,
             host,
         };

@@ -11,11 +11,13 @@
 //! | --- | --- |
 //! | data | [`prepare`], [`Dataset`], [`Shard`] |
 //! | setting | [`Track`], [`Config`], [`Clock`] |
-//! | one measurement | `measurement`: `trainer`, `stream`, `clock`, `pace`, `kernel`, then `evaluator`, `score`, `probe` |
+//! | one measurement | `measurement`: `trainer`, `stream`, `clock`, `pace`, `kernel`, then `evaluator`, `scoring`, `score`, `text` |
+//! | why it is believed | `verification`: `probe`, `audit` |
 //! | processes | `process`, `blame`, `affinity`, `telemetry` |
 //! | plugin | [`NanoGpt`], `spec` |
 
 mod affinity;
+mod audit;
 mod blame;
 mod clock;
 mod config;
@@ -33,6 +35,7 @@ mod probe;
 mod process;
 mod rules;
 mod score;
+mod scoring;
 #[cfg(test)]
 mod scripted;
 mod shard;
@@ -40,8 +43,10 @@ mod spec;
 mod stopwatch;
 mod stream;
 mod telemetry;
+mod text;
 mod track;
 mod trainer;
+mod verification;
 
 pub use config::Config;
 pub use dataset::Dataset;

@@ -5,26 +5,28 @@ use crate::{
     affinity::{Pinned, default_cores},
     blame::too_large,
     clock::{Charge, Meter, Used},
-    evaluator::{Exam, Scored, score},
+    evaluator::{Answered, Window, frame_windows, with_evaluator},
     kernel::Kernel,
     metronome::Metronome,
     probe::secret,
     process::{Place, Sandboxed, Trouble},
     score::spread,
+    scoring::{Exam, Scored, losses, mean, score},
     shard::hex,
-    stream::Stream,
+    stream::{Ledger, Stream},
     telemetry::{DEV_LOSS, Log},
+    text::Disguise,
     track::{Clock, Track},
     trainer::{Task, Trained, Trainer},
 };
 use forerunner_core::{
-    ALLOCATIONS_PER_STEP, Cause, Error, Evaluation, EvaluationRequest, Finding, Host, Metrics,
-    PEAK_FLOPS, Purpose, Result, SECONDS_PER_TOKEN, Series, Severity, Slice, TOKENS_PER_STEP,
-    Telemetry, Verdict,
+    ALLOCATIONS_PER_STEP, Cause, Error, Evaluation, EvaluationRequest, Evidence, Finding, Host,
+    Metrics, PEAK_FLOPS, Probe, Purpose, Result, SECONDS_PER_TOKEN, Series, Severity, Slice,
+    TOKENS_PER_STEP, Telemetry, Verdict,
 };
 use forerunner_nanogpt_protocol::{Allocations, Collect, Snapshot};
 use sha2::{Digest, Sha256};
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 /// CPU seconds of an evaluator; the reference takes one.
 const EVALUATION_CPU_SECONDS: f64 = 60.0;
@@ -35,10 +37,10 @@ const SMOKE_BATCHES: u64 = 2;
 /// CPU seconds of a smoke test; a program that needs more is measured, not refused.
 const SMOKE_CPU_SECONDS: f64 = 10.0;
 
-/// How much better than an even guess an untrained model may be, in nats per token. Most honest ones
-/// are 0.0 to 0.2 worse, but a head tied to a widely spread embedding repeats its input and gains
-/// up to 0.6 where text repeats bytes. Knowing nothing but how frequent bytes are gains over 2.
-const FOREKNOWLEDGE_NATS: f64 = 1.0;
+/// CPU seconds of the scored process, probes left out.
+const SCORING_CPU_SECONDS: &str = "scoring_cpu_seconds";
+/// CPU seconds that verification took, of the program's processes and of the supervisor.
+const VERIFICATION_CPU_SECONDS: &str = "verification_cpu_seconds";
 
 /// Share of its time that a thread may wait for a core before a wall clock is doubted.
 const MOST_DELAY: f64 = 0.03;
@@ -53,6 +55,8 @@ pub(crate) struct Bench<'a> {
     pub(crate) binary: &'a Path,
     /// The compiled reference program, where the clock is calibrated by it.
     pub(crate) metronome: Option<&'a Path>,
+    /// Other names for all tokens, where the request asks for them.
+    pub(crate) disguise: Option<&'a Disguise>,
     /// Whether to do without a sandbox.
     pub(crate) unsafe_no_sandbox: bool,
     /// The host.
@@ -66,6 +70,7 @@ impl Bench<'_> {
         let mut telemetry = self.facts(request, cores);
         let peak_flops = peak_flops(cores);
         let mut log = Log::default();
+        let mut evidence = Evidence::default();
         let mut note = String::new();
         let trained = self.with_meter(cores, |mut meter| {
             let trained = self.train(request.seed, cores, &mut meter, &mut log);
@@ -78,18 +83,20 @@ impl Bench<'_> {
             describe_training(&mut telemetry, self.track, &trained, &log, peak_flops);
             self.validate(&trained.snapshot)?;
             let scored = self.score(&trained.snapshot, Part::from(request.slice), cores)?;
-            let mut findings = scored.findings.clone();
-            let curve = self.curve(request, &trained, &scored, cores)?;
-            findings.extend(self.foreknowledge(&curve));
+            let verified = self.verify(request, &trained, &scored, cores)?;
+            evidence = self.evidence(&trained, &scored.value, verified.probes);
+            let curve = self.curve(request, &trained, &scored.value, cores)?;
+            let mut findings = verified.findings;
             findings.extend(self.delays(&trained));
             telemetry.series.insert(DEV_LOSS.into(), curve);
             if request.purpose == Purpose::Confirm {
                 let bytes = trained.snapshot.encode().map_err(Error::failed)?;
                 self.host.store(&format!("snapshot-{}.bin", request.seed), &bytes)?;
             }
-            telemetry.numbers.insert("evaluation_cpu_seconds".into(), scored.cpu_seconds);
-            telemetry.numbers.insert("probe_frames".into(), scored.n_probes as f64);
-            Ok((self.metrics(request, &trained, &scored)?, findings))
+            let scoring = scored.cpu_seconds * (1.0 - scored.value.probe_share);
+            telemetry.numbers.insert(SCORING_CPU_SECONDS.into(), scoring);
+            telemetry.numbers.insert(VERIFICATION_CPU_SECONDS.into(), verified.cpu_seconds);
+            Ok((self.metrics(request, &trained, &scored.value)?, findings))
         });
         let (verdict, findings, metrics) = match result {
             Ok((metrics, findings)) => {
@@ -102,7 +109,6 @@ impl Bench<'_> {
                 (Verdict::Failed(cause), vec![finding], Metrics::new())
             }
         };
-        let evidence = Default::default();
         Ok(Evaluation { verdict, findings, metrics, telemetry, evidence }.finite())
     }
 
@@ -111,7 +117,7 @@ impl Bench<'_> {
     pub(crate) fn smoke(&self) -> Result<Option<(Cause, Finding)>> {
         let mut meter = Meter::new(Clock::Steps);
         let mut log = Log::default();
-        let train = self.dataset.part(Part::Train);
+        let train = self.text(Part::Train);
         let task = self.task(0);
         let place = Place { cpu_seconds: SMOKE_CPU_SECONDS, ..self.place(&[]) };
         let trained = Sandboxed::with(&place, "train", self.host, |process| {
@@ -122,7 +128,9 @@ impl Bench<'_> {
         let result = trained.and_then(|trained| {
             self.validate(&trained.snapshot)?;
             let starts = spread(train.len(), self.track.context, 2).unwrap_or_default();
-            self.exam(&trained.snapshot, Exam { shard: train, starts: &starts, secret: None }, &[])
+            let read = |&start| Window::read(train, start, self.track.context);
+            let windows: Vec<Window> = starts.iter().map(read).collect();
+            self.losses_of(&trained.snapshot, &windows, &[])
         });
         match result {
             Ok(_) | Err(Trouble::Program(Cause::Timeout, _)) => Ok(None),
@@ -155,7 +163,7 @@ impl Bench<'_> {
         meter: &mut Meter<'_>,
         log: &mut Log,
     ) -> Result<Trained, Trouble> {
-        let stream = Stream::new(self.dataset.part(Part::Train), seed);
+        let stream = Stream::new(self.text(Part::Train), seed);
         Sandboxed::with(&self.place(cores), "train", self.host, |process| {
             // Not sooner: the sandbox's threads and processes would inherit it.
             let _pinned = Pinned::to(cores);
@@ -163,22 +171,40 @@ impl Bench<'_> {
         })
     }
 
-    fn score(&self, snapshot: &Snapshot, part: Part, cores: &[usize]) -> Result<Scored, Trouble> {
-        let shard = self.dataset.part(part);
-        let starts = self.windows(part)?;
-        self.exam(snapshot, Exam { shard, starts: &starts, secret: Some(secret()?) }, cores)
-    }
-
-    fn exam(
+    fn score(
         &self,
         snapshot: &Snapshot,
-        exam: Exam<'_>,
+        part: Part,
         cores: &[usize],
-    ) -> Result<Scored, Trouble> {
-        let place = Place { cpu_seconds: EVALUATION_CPU_SECONDS, ..self.place(cores) };
-        Sandboxed::with(&place, "evaluate", self.host, |process| {
-            score(process, self.task(0), snapshot, exam)
+    ) -> Result<Answered<Scored>, Trouble> {
+        let starts = self.windows(part)?;
+        let exam = Exam { text: self.text(part), starts: &starts };
+        let random = &mut secret()?;
+        self.evaluator(cores, |process| score(process, self.task(0), snapshot, exam, random))
+    }
+
+    /// Losses of a snapshot on some windows, position by position, without probes.
+    pub(crate) fn losses_of(
+        &self,
+        snapshot: &Snapshot,
+        windows: &[Window],
+        cores: &[usize],
+    ) -> Result<Answered<Vec<f64>>, Trouble> {
+        let task = self.task(0);
+        let width = frame_windows(self.track.context, task.vocab);
+        self.evaluator(cores, |process| {
+            with_evaluator(process, task, snapshot, |evaluator| losses(evaluator, windows, width))
         })
+    }
+
+    /// Calls `talk` with a fresh evaluator.
+    pub(crate) fn evaluator<T>(
+        &self,
+        cores: &[usize],
+        talk: impl FnOnce(Sandboxed) -> Result<T, Trouble>,
+    ) -> Result<T, Trouble> {
+        let place = Place { cpu_seconds: EVALUATION_CPU_SECONDS, ..self.place(cores) };
+        Sandboxed::with(&place, "evaluate", self.host, talk)
     }
 
     /// Scores the looks on the way on some windows of dev; val and vault are not read for it.
@@ -189,39 +215,48 @@ impl Bench<'_> {
         scored: &Scored,
         cores: &[usize],
     ) -> Result<Series, Trouble> {
+        let (context, dev) = (self.track.context, self.text(Part::Dev));
         let starts = self.windows(Part::Dev)?;
-        let some: Vec<usize> = starts.into_iter().step_by(CURVE_SHARE).collect();
-        let shard = self.dataset.part(Part::Dev);
+        let some: Vec<Window> = starts
+            .iter()
+            .step_by(CURVE_SHARE)
+            .map(|&start| Window::read(dev, start, context))
+            .collect();
         let mut curve = Vec::new();
         for checkpoint in &trained.checkpoints {
-            let exam = Exam { shard, starts: &some, secret: None };
-            match self.exam(&checkpoint.snapshot, exam, cores) {
-                Ok(point) => curve.push((checkpoint.step, point.loss)),
+            match self.losses_of(&checkpoint.snapshot, &some, cores) {
+                Ok(point) => curve.push((checkpoint.step, mean(&point.value))),
                 Err(Trouble::Host(error)) => return Err(error.into()),
                 // A look that cannot be scored is a gap in a curve, nothing more.
                 Err(Trouble::Program(..)) => {}
             }
         }
         if request.slice == Slice::Dev {
-            let same: Vec<f64> = scored.windows.iter().copied().step_by(CURVE_SHARE).collect();
-            let loss = same.iter().sum::<f64>() / same.len() as f64;
-            curve.push((trained.ledger.batches, loss));
+            let windows = scored.losses.chunks_exact(context).step_by(CURVE_SHARE);
+            let same: Vec<f64> = windows.flatten().copied().collect();
+            curve.push((trained.ledger.batches, mean(&same)));
         }
         Ok(curve)
     }
 
-    /// A model that has seen nothing cannot do better than guess evenly; one that does brought
-    /// knowledge about the data with it.
-    fn foreknowledge(&self, curve: &Series) -> Option<Finding> {
-        let (_, loss) = curve.first().filter(|(step, _)| *step == 0)?;
-        let even = (self.dataset.manifest().vocab as f64).ln();
-        (*loss < even - FOREKNOWLEDGE_NATS).then(|| {
-            let text = format!(
-                "the loss is {loss:.3} before a single token was served, less than the {even:.3} of \
-                 an even guess; what is known about the data must be learned on the clock"
-            );
-            Finding::error("verify/foreknowledge", text)
-        })
+    /// What hooks can judge the result by.
+    fn evidence(&self, trained: &Trained, scored: &Scored, probes: Vec<Probe>) -> Evidence {
+        let Ledger { batches, tokens } = trained.ledger;
+        let scored_tokens = scored.losses.len() as u64;
+        let windows = scored_tokens / self.track.context as u64;
+        let ledger = [
+            ("batches", batches),
+            ("tokens", tokens),
+            ("windows", windows),
+            ("scored_tokens", scored_tokens),
+            ("parameters", trained.snapshot.count() as u64),
+        ];
+        Evidence {
+            probes,
+            ledger: ledger.map(|(name, count)| (name.to_owned(), count)).into(),
+            artifacts: BTreeMap::new(),
+            digest: trained.snapshot.encode().ok().map(|bytes| hex(&Sha256::digest(bytes))),
+        }
     }
 
     /// A wall clock does not see who had the cores. The kernel knows how long the trainer was ready
@@ -240,7 +275,7 @@ impl Bench<'_> {
         })
     }
 
-    fn windows(&self, part: Part) -> Result<Vec<usize>, Trouble> {
+    pub(crate) fn windows(&self, part: Part) -> Result<Vec<usize>, Trouble> {
         let Track { context, windows, .. } = *self.track;
         let len = self.dataset.part(part).len();
         spread(len, context, windows).ok_or_else(|| {
@@ -291,7 +326,7 @@ impl Bench<'_> {
         Ok(metrics)
     }
 
-    fn task(&self, seed: u64) -> Task<'_> {
+    pub(crate) fn task(&self, seed: u64) -> Task<'_> {
         let vocab = self.dataset.manifest().vocab;
         Task { track: self.track, vocab, seed, collect: Collect::All }
     }
@@ -315,7 +350,7 @@ impl Bench<'_> {
         Ok(cores)
     }
 
-    fn place<'p>(&'p self, cores: &'p [usize]) -> Place<'p> {
+    pub(crate) fn place<'p>(&'p self, cores: &'p [usize]) -> Place<'p> {
         Place {
             binary: self.binary,
             cores,

@@ -1,37 +1,92 @@
-//! Probes: frames mixed into the scored ones that show whether logits depend on nothing but the
-//! tokens before them. On one CPU core honest models answer bit for bit alike when shapes are
-//! kept, so the tolerance is zero.
+//! Probes: what is asked of an evaluator beside the score, to see whether its answers depend on
+//! nothing but the parameters and the tokens before.
+//!
+//! Every window is scored once, in a secret order and in secret company; between the scored frames,
+//! at secret places, come frames of the same shape and the same kind of text that ask for known
+//! windows again. On CPU honest models answer them bit for bit alike, so the tolerance is zero.
 
-use crate::{Shard, stream::below};
-use forerunner_core::{Error, Finding};
+use crate::stream::below;
+use forerunner_core::{Error, Finding, Probe};
 use getrandom::SysRng;
 use rand_chacha::{
     ChaCha8Rng,
     rand_core::{Rng, SeedableRng},
 };
 
-/// Scored frames that are sent a second time, unchanged.
+/// Frames that ask for a scored frame again, unchanged.
 const REPEATS: usize = 2;
-/// Scored frames that are sent a second time with other tokens at the end of each window.
+/// Frames that ask for scored windows in other company and in other rows.
+const ROWS: usize = 2;
+/// Frames that ask for a scored frame with other tokens at the end of each window.
 const SUFFIXES: usize = 4;
 
-/// One frame of the evaluation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Frame {
-    /// Windows that are scored, by frame number.
-    Scored(usize),
-    /// The same windows again.
-    Repeat(usize),
-    /// The same windows, each with other tokens from a position on.
-    Suffix(usize, Vec<usize>),
+/// Why a frame is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// To be scored.
+    Scored,
+    /// A scored frame again.
+    Repeat,
+    /// Scored windows, each with other tokens from a position on.
+    Suffix,
+    /// Scored windows in other rows, beside other windows.
+    Rows,
+    /// Scored windows in a process that has not seen them before.
+    Fresh,
 }
 
-impl Frame {
-    /// Number of the scored frame that this one is about.
-    pub(crate) fn scored(&self) -> usize {
-        let (Self::Scored(index) | Self::Repeat(index) | Self::Suffix(index, _)) = self;
-        *index
+impl Kind {
+    /// Name of the probe, as in findings and evidence.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Scored | Self::Repeat => "repeat",
+            Self::Suffix => "causality",
+            Self::Rows => "rows",
+            Self::Fresh => "fresh-process",
+        }
     }
+
+    /// What a program did whose answers differ. Says nothing about where it was seen.
+    fn finding(self) -> Finding {
+        let text = match self {
+            Self::Suffix => {
+                "logits changed when only tokens behind their position were changed; a position may \
+                 use its own token and earlier ones of the same window, so check masks, shifts and \
+                 every mean, norm or mixture over time"
+            }
+            Self::Rows => {
+                "logits of a window changed with the other windows of the batch, or with its place \
+                 among them; rows must not see each other, so take no statistics over a batch"
+            }
+            Self::Fresh => {
+                "the same windows gave other logits in a second process; `logits` must depend on its \
+                 tokens and the parameters alone"
+            }
+            Self::Scored | Self::Repeat => {
+                "the same windows gave other logits the second time; `logits` must depend on its \
+                 tokens and the parameters alone, so keep no state between calls"
+            }
+        };
+        Finding::error(format!("verify/{}", self.name()), text)
+    }
+}
+
+/// A window in a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Row {
+    /// Which window.
+    pub(crate) window: usize,
+    /// From this position on the tokens are others; the length of a window when none are.
+    pub(crate) cut: usize,
+}
+
+/// One frame of an evaluation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Frame {
+    /// Why.
+    pub(crate) kind: Kind,
+    /// Its windows, in order.
+    pub(crate) rows: Vec<Row>,
 }
 
 /// Randomness that no program can foresee: from the operating system, not from the run's seed,
@@ -42,137 +97,217 @@ pub(crate) fn secret() -> Result<ChaCha8Rng, Error> {
     })
 }
 
-/// All scored frames in order, with probes at secret places behind the frames they repeat.
-/// `sizes` are the numbers of windows in each frame.
-pub(crate) fn plan(sizes: &[usize], context: usize, random: &mut impl Rng) -> Vec<Frame> {
-    let mut plan: Vec<Frame> = (0..sizes.len()).map(Frame::Scored).collect();
-    for number in 0..REPEATS + SUFFIXES {
-        let index = below(random, sizes.len());
-        let frame = if number < REPEATS {
-            Frame::Repeat(index)
-        } else if context < 2 {
-            continue;
-        } else {
-            let cuts = (0..sizes[index]).map(|_| 1 + below(random, context - 1)).collect();
-            Frame::Suffix(index, cuts)
-        };
-        let original = plan.iter().position(|f| *f == Frame::Scored(index)).unwrap_or(0);
-        let place = original + 1 + below(random, plan.len() - original);
-        plan.insert(place, frame);
+/// The numbers `0..n` in random order.
+pub(crate) fn shuffled(n: usize, random: &mut impl Rng) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..n).collect();
+    for last in (1..n).rev() {
+        order.swap(last, below(random, last + 1));
+    }
+    order
+}
+
+/// Frames of `kind` that show each of `windows` once, whole, `width` of them in a frame. The last
+/// frame is filled up with windows that were shown before, so that all have the same shape.
+pub(crate) fn frames(
+    kind: Kind,
+    windows: &[usize],
+    context: usize,
+    width: usize,
+    random: &mut impl Rng,
+) -> Vec<Frame> {
+    let whole = |window: usize| Row { window, cut: context };
+    let mut frames: Vec<Frame> = windows
+        .chunks(width)
+        .map(|some| Frame { kind, rows: some.iter().map(|&window| whole(window)).collect() })
+        .collect();
+    if let Some(last) = frames.last_mut() {
+        let n_shown = windows.len() - last.rows.len();
+        while last.rows.len() < width && n_shown > 0 {
+            last.rows.push(whole(windows[below(random, n_shown)]));
+        }
+    }
+    frames
+}
+
+/// All `n` windows in a secret order, and probes at secret places behind the frames they are about.
+pub(crate) fn plan(n: usize, context: usize, width: usize, random: &mut impl Rng) -> Vec<Frame> {
+    let mut plan = frames(Kind::Scored, &shuffled(n, random), context, width, random);
+    // Every position is the first of a changed end in its turn, as far as there are windows for it.
+    let mut cuts = shuffled(context - 1, random).into_iter().cycle().map(|cut| cut + 1);
+    let mut kinds = [vec![Kind::Repeat; REPEATS], vec![Kind::Suffix; SUFFIXES]].concat();
+    if plan[0].rows.len() > 1 {
+        kinds.extend([Kind::Rows; ROWS]);
+    }
+    if context < 2 {
+        kinds.retain(|kind| *kind != Kind::Suffix);
+    }
+    for kind in kinds {
+        // Behind at least two frames where there are two, so that something comes between.
+        let first = plan.len().min(2);
+        let place = first + below(random, plan.len() + 1 - first);
+        let scored: Vec<usize> =
+            (0..place).filter(|&index| plan[index].kind == Kind::Scored).collect();
+        let far = &scored[..(scored.len() - 1).max(1)];
+        let mut rows = plan[far[below(random, far.len())]].rows.clone();
+        match kind {
+            Kind::Suffix => {
+                rows.iter_mut().for_each(|row| row.cut = cuts.next().unwrap_or(context))
+            }
+            Kind::Rows => rows = other_company(&rows, &plan, &scored, random),
+            _ => {}
+        }
+        plan.insert(place, Frame { kind, rows });
     }
     plan
 }
 
-/// Replaces the tokens of each window from its cut on by text from elsewhere in the slice, so that
-/// the probe looks like any other window.
-pub(crate) fn perturb(
-    tokens: &mut [u16],
-    context: usize,
-    cuts: &[usize],
-    shard: &Shard,
+/// Half of the rows in other places, the others replaced by windows of other frames.
+fn other_company(
+    rows: &[Row],
+    plan: &[Frame],
+    scored: &[usize],
     random: &mut impl Rng,
-) {
-    for (window, &cut) in tokens.chunks_mut(context).zip(cuts) {
-        let length = context - cut;
-        let start = below(random, shard.len() + 1 - length);
-        let other = shard.tokens(start..start + length);
-        window[cut..].iter_mut().zip(other).for_each(|(token, new)| *token = new);
+) -> Vec<Row> {
+    let order = shuffled(rows.len(), random);
+    let mut moved: Vec<Row> = order.iter().map(|&index| rows[index]).collect();
+    for row in moved.iter_mut().step_by(2) {
+        let frame = &plan[scored[below(random, scored.len())]];
+        *row = frame.rows[below(random, frame.rows.len())];
     }
+    moved
 }
 
-/// Compares the answers to a probe with those to the original, position by position.
-///
-/// `probe` and `original` hold one hash for each position of each window.
-pub(crate) fn compare(
-    frame: &Frame,
-    original: &[u64],
-    probe: &[u64],
-    context: usize,
-) -> Option<Finding> {
-    let windows = original.chunks(context).zip(probe.chunks(context));
-    for (window, (was, is)) in windows.enumerate() {
-        let until = match frame {
-            Frame::Suffix(_, cuts) => cuts[window],
-            _ => context,
-        };
-        let Some(position) = (0..until).find(|&position| was[position] != is[position]) else {
-            continue;
-        };
-        return Some(match frame {
-            Frame::Suffix(..) => Finding::error(
-                "verify/causality",
-                format!(
-                    "the logits at position {position} of a window changed when only tokens from \
-                     position {until} on were changed; a position may use itself and earlier ones \
-                     of its own window"
-                ),
-            ),
-            _ => Finding::error(
-                "verify/repeat",
-                format!(
-                    "the same windows gave other logits the second time (position {position}); \
-                     `logits` must depend on its tokens and the parameters alone"
-                ),
-            ),
+/// What the probes have seen so far.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    seen: Vec<(Kind, u64, u64)>,
+}
+
+impl Tally {
+    /// Compares the losses of a window, one for each position, with those known: bit for bit, up to
+    /// the row's cut.
+    pub(crate) fn compare(&mut self, kind: Kind, cut: usize, known: &[f64], now: &[f64]) {
+        let same = known[..cut].iter().zip(&now[..cut]).all(|(a, b)| a.to_bits() == b.to_bits());
+        let kind = if kind == Kind::Scored { Kind::Repeat } else { kind };
+        let at = self.seen.iter().position(|(seen, ..)| *seen == kind).unwrap_or_else(|| {
+            self.seen.push((kind, 0, 0));
+            self.seen.len() - 1
         });
+        self.seen[at].1 += 1;
+        self.seen[at].2 += u64::from(!same);
     }
-    None
+
+    /// The reasons to reject. A program whose answers change by themselves is told only that: leaks
+    /// cannot be told from it.
+    pub(crate) fn findings(&self) -> Vec<Finding> {
+        let mut failed: Vec<Kind> = self
+            .seen
+            .iter()
+            .filter(|(.., failures)| *failures > 0)
+            .map(|(kind, ..)| *kind)
+            .collect();
+        failed.sort_unstable();
+        if failed.contains(&Kind::Repeat) {
+            failed = vec![Kind::Repeat];
+        }
+        failed.into_iter().map(Kind::finding).collect()
+    }
+
+    /// The same as evidence.
+    pub(crate) fn evidence(&self) -> impl Iterator<Item = Probe> {
+        self.seen.iter().map(|(kind, trials, failures)| Probe::new(kind.name(), *trials, *failures))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ShardWriter;
+
+    fn whole(frame: &Frame, context: usize) -> bool {
+        frame.rows.iter().all(|row| row.cut == context)
+    }
 
     #[test]
-    fn every_frame_is_scored_once_in_order_and_probes_follow_theirs() {
+    fn every_window_is_scored_in_a_secret_order_and_probes_follow_theirs() {
+        let mut orders = Vec::new();
         for seed in 0..50 {
             let mut random = ChaCha8Rng::seed_from_u64(seed);
-            let plan = plan(&[4, 4, 4, 2], 8, &mut random);
-            assert_eq!(plan.len(), 4 + REPEATS + SUFFIXES);
-            let scored: Vec<_> =
-                plan.iter().filter(|f| matches!(f, Frame::Scored(_))).map(Frame::scored).collect();
-            assert_eq!(scored, [0, 1, 2, 3]);
-            for (place, frame) in plan.iter().enumerate() {
-                let original = plan.iter().position(|f| *f == Frame::Scored(frame.scored()));
-                assert!(original.unwrap() <= place);
-                if let Frame::Suffix(index, cuts) = frame {
-                    assert_eq!(cuts.len(), [4, 4, 4, 2][*index]);
-                    assert!(cuts.iter().all(|cut| (1..8).contains(cut)));
+            let plan = plan(14, 8, 4, &mut random);
+            assert_eq!(plan.len(), 4 + REPEATS + SUFFIXES + ROWS);
+            assert!(plan.iter().all(|frame| frame.rows.len() == 4), "one shape for all");
+            let mut scored = Vec::new();
+            for frame in &plan {
+                match frame.kind {
+                    Kind::Scored => {
+                        assert!(whole(frame, 8));
+                        scored.extend(frame.rows.iter().map(|row| row.window));
+                    }
+                    kind => {
+                        assert!(frame.rows.iter().all(|row| scored.contains(&row.window)));
+                        assert_eq!(whole(frame, 8), kind != Kind::Suffix);
+                        assert!(frame.rows.iter().all(|row| (1..=8).contains(&row.cut)));
+                    }
                 }
             }
+            orders.push(scored.clone());
+            scored.sort_unstable();
+            scored.dedup();
+            assert!(scored.into_iter().eq(0..14));
         }
+        assert_ne!(orders[0], orders[1]);
         assert!(secret().unwrap().next_u64() != secret().unwrap().next_u64());
     }
 
     #[test]
-    fn only_tokens_from_the_cut_on_are_changed() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut writer = ShardWriter::create(&dir.path().join("x")).unwrap();
-        writer.push(100..200).unwrap();
-        let shard = writer.finish().unwrap();
-        let mut tokens = vec![7; 12];
+    fn every_cut_is_tried() {
         let mut random = ChaCha8Rng::seed_from_u64(1);
-        perturb(&mut tokens, 4, &[1, 2, 3], &shard, &mut random);
-        let changed: Vec<bool> = tokens.iter().map(|&token| token != 7).collect();
-        assert_eq!(
-            changed,
-            [[false, true, true, true], [false, false, true, true], [false, false, false, true]]
-                .concat()
-        );
+        let plan = plan(64, 64, 16, &mut random);
+        let suffixes = plan.iter().filter(|frame| frame.kind == Kind::Suffix);
+        let mut cuts: Vec<usize> = suffixes.flat_map(|f| &f.rows).map(|row| row.cut).collect();
+        cuts.sort_unstable();
+        cuts.dedup();
+        assert!(cuts.into_iter().eq(1..64), "64 windows for 63 cuts");
     }
 
     #[test]
-    fn a_difference_before_the_cut_is_a_leak_and_one_behind_it_is_not() {
-        let check = |frame: &Frame, probe: [u64; 8], rule: Option<&str>| {
-            let finding = compare(frame, &[1; 8], &probe, 4);
-            assert_eq!(finding.map(|finding| finding.rule).as_deref(), rule);
+    fn rows_change_company_and_place() {
+        let mut random = ChaCha8Rng::seed_from_u64(2);
+        let plan = plan(64, 8, 16, &mut random);
+        for frame in plan.iter().filter(|frame| frame.kind == Kind::Rows) {
+            let is_scored = |other: &&Frame| other.kind == Kind::Scored && other.rows == frame.rows;
+            assert!(!plan.iter().any(|other| is_scored(&other)));
+        }
+        // One window in a frame has no company, one or two windows in all give small plans.
+        for (n, width) in [(1, 1), (2, 16), (3, 1), (1, 16)] {
+            let plan = super::plan(n, 8, width, &mut random);
+            assert!(plan.iter().all(|frame| frame.rows.len() == plan[0].rows.len()), "{plan:?}");
+        }
+    }
+
+    #[test]
+    fn a_difference_before_the_cut_counts_and_one_behind_it_does_not() {
+        let check = |kind, cut, now: [f64; 4], rules: &[&str]| {
+            let mut tally = Tally::default();
+            tally.compare(kind, cut, &[1.0; 4], &now);
+            let found: Vec<String> = tally.findings().into_iter().map(|f| f.rule).collect();
+            assert_eq!(found, rules);
+            let evidence: Vec<Probe> = tally.evidence().collect();
+            assert_eq!((evidence[0].trials, evidence[0].failures), (1, rules.len() as u64));
         };
-        let suffix = Frame::Suffix(0, vec![2, 3]);
-        check(&suffix, [1, 1, 9, 9, 1, 1, 1, 9], None);
-        check(&suffix, [1, 1, 9, 9, 1, 1, 9, 9], Some("verify/causality"));
-        check(&suffix, [9, 1, 1, 1, 1, 1, 1, 1], Some("verify/causality"));
-        check(&Frame::Repeat(0), [1; 8], None);
-        check(&Frame::Repeat(0), [1, 1, 1, 1, 1, 1, 1, 9], Some("verify/repeat"));
+        check(Kind::Suffix, 2, [1.0, 1.0, 9.0, 9.0], &[]);
+        check(Kind::Suffix, 3, [1.0, 1.0, 1.0 + f64::EPSILON, 9.0], &["verify/causality"]);
+        check(Kind::Rows, 4, [1.0, 1.0, 1.0, 2.0], &["verify/rows"]);
+        check(Kind::Scored, 4, [1.0, 1.0, 1.0, 2.0], &["verify/repeat"]);
+        check(Kind::Fresh, 4, [1.0; 4], &[]);
+    }
+
+    #[test]
+    fn state_hides_what_else_was_found() {
+        let mut tally = Tally::default();
+        for kind in [Kind::Suffix, Kind::Repeat, Kind::Rows] {
+            tally.compare(kind, 1, &[1.0], &[2.0]);
+        }
+        let rules: Vec<String> = tally.findings().into_iter().map(|f| f.rule).collect();
+        assert_eq!(rules, ["verify/repeat"]);
     }
 }

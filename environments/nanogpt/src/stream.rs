@@ -1,7 +1,7 @@
 //! The training stream: sequences at positions that depend on the seed alone, and the ledger of
 //! what was served. Fixed, do not modify: programs cannot reach past it.
 
-use crate::Shard;
+use crate::text::Text;
 use forerunner_core::Seed;
 use forerunner_nanogpt_protocol::BatchRequest;
 use rand_chacha::{
@@ -11,7 +11,7 @@ use rand_chacha::{
 
 /// Serves sequences and counts them.
 pub(crate) struct Stream<'a> {
-    shard: &'a Shard,
+    text: Text<'a>,
     random: ChaCha8Rng,
     ledger: Ledger,
 }
@@ -28,9 +28,9 @@ pub(crate) struct Ledger {
 impl<'a> Stream<'a> {
     /// The stream of `seed`. Equal seeds and equal requests give equal sequences, whatever
     /// program asks: paired comparisons rest on it.
-    pub(crate) fn new(shard: &'a Shard, seed: u64) -> Self {
+    pub(crate) fn new(text: Text<'a>, seed: u64) -> Self {
         let seed = Seed(seed).derive("nanogpt/stream", 0).0;
-        Self { shard, random: ChaCha8Rng::seed_from_u64(seed), ledger: Ledger::default() }
+        Self { text, random: ChaCha8Rng::seed_from_u64(seed), ledger: Ledger::default() }
     }
 
     /// What was served so far.
@@ -41,11 +41,11 @@ impl<'a> Stream<'a> {
     /// The answer to `request`, or `None` when a sequence would be longer than the data.
     pub(crate) fn serve(&mut self, request: BatchRequest) -> Option<Vec<u16>> {
         let span = request.length as usize + 1;
-        let n_starts = (self.shard.len() + 1).checked_sub(span).filter(|n| *n > 0)?;
+        let n_starts = (self.text.len() + 1).checked_sub(span).filter(|n| *n > 0)?;
         let mut tokens = Vec::with_capacity(request.batch as usize * span);
         for _ in 0..request.batch {
             let start = below(&mut self.random, n_starts);
-            tokens.extend(self.shard.tokens(start..start + span));
+            tokens.extend(self.text.tokens(start..start + span));
         }
         self.ledger.batches += 1;
         self.ledger.tokens += u64::from(request.batch) * u64::from(request.length);
@@ -70,10 +70,11 @@ mod tests {
         writer.push(0..1000).unwrap();
         let shard = writer.finish().unwrap();
         let request = BatchRequest { batch: 3, length: 9 };
-        let first = |seed| Stream::new(&shard, seed).serve(request).unwrap();
+        let text = Text::new(&shard, None);
+        let first = |seed| Stream::new(text, seed).serve(request).unwrap();
         assert_eq!(first(1), first(1));
         assert_ne!(first(1), first(2));
-        let mut stream = Stream::new(&shard, 1);
+        let mut stream = Stream::new(text, 1);
         let mut starts = std::collections::BTreeSet::new();
         for _ in 0..200 {
             for sequence in stream.serve(request).unwrap().chunks(10) {

@@ -43,6 +43,14 @@ pub struct Track {
     /// By how much a search must beat the target, in nats per token, so that what it finds with
     /// one seed holds on others.
     pub search_margin: f64,
+    /// Standard deviation of the reference's loss from seed to seed, in nats per token: the unit in
+    /// which the audit says what may slip through. Not part of the setting.
+    #[serde(skip)]
+    pub seed_deviation: f64,
+    /// Positions that are audited blind in an evaluation of a search, on average; a claim has as many
+    /// as its residual probability asks for. Not part of the setting.
+    #[serde(skip)]
+    pub audited_positions: usize,
     /// Most values that a snapshot may carry, each rounded to bfloat16.
     pub max_parameters: usize,
     /// Threads that operations use, each on a core of its own.
@@ -128,6 +136,8 @@ impl Track {
             target_loss: 1.585,
             harder: Harder { val: 0.0495, vault: -0.0075 },
             search_margin: 0.0165,
+            seed_deviation: 0.0085,
+            audited_positions: 1024,
             max_parameters: 150_000,
             threads: 1,
             cpu_seconds: 45.0,
@@ -161,6 +171,8 @@ impl Track {
             // One training scored on all slices; they are thirds of the same validation text.
             harder: Harder { val: 0.008, vault: 0.012 },
             search_margin: 0.03,
+            seed_deviation: 0.015,
+            audited_positions: 128,
             max_parameters: 8_000_000,
             threads: 1,
             cpu_seconds: 180.0,

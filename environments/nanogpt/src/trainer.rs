@@ -20,7 +20,7 @@ use std::time::Instant;
 const STAGE: &str = "the trainer";
 /// Batches before the second look at the parameters; each further look comes after twice as many.
 /// The first one comes before any token is served.
-const SECOND_PEEK: u64 = 32;
+pub(crate) const SECOND_PEEK: u64 = 32;
 /// Records between two requests beyond which the program is talking to nobody.
 const MAX_RECORDS: u32 = 10_000;
 /// CPU seconds of the trainer between two progress messages.

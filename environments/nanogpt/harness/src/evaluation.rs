@@ -22,8 +22,12 @@ pub(crate) fn evaluate<M: Model>(mut channel: Channel) -> Result<()> {
                 channel.send(&FromProgram::Logits(logits(&model, &task, windows)?))?;
                 channel.flush()?;
             }
+            FromSupervisor::Peek => {
+                channel.send(&FromProgram::Checkpoint(params.snapshot()?))?;
+                channel.flush()?;
+            }
             FromSupervisor::Stop => return Ok(()),
-            other => return Err(unexpected(&other, "windows or stop")),
+            other => return Err(unexpected(&other, "windows, peek or stop")),
         }
     }
 }

@@ -19,6 +19,8 @@
 //! evaluator   Start, Parameters        ───►
 //!             Windows                  ───►
 //!                                      ◄───  Logits              (repeated)
+//!             Peek                     ───►                      (optional)
+//!                                      ◄───  Checkpoint
 //!             Stop                     ───►
 //! ```
 //!

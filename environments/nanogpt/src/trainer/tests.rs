@@ -37,7 +37,7 @@ fn hand_over(pipe: &mut UnixStream) -> Outcome {
 fn run(script: Script, stop_after: Option<u64>) -> (Result<Trained, Trouble>, Log) {
     let fixture = Fixture::new();
     let (mut meter, mut log) = (Meter::new(Clock::Raw), Log::default());
-    let stream = Stream::new(&fixture.shard, 3);
+    let stream = Stream::new(crate::text::Text::new(&fixture.shard, None), 3);
     let process = Scripted::start(script);
     let mut trainer = Trainer::new(process, fixture.task(), stream, &mut meter, &mut log, &NoHost);
     if let Some(n_batches) = stop_after {
