@@ -4,6 +4,7 @@ mod meter;
 mod overhead;
 mod slot;
 mod training;
+mod verification;
 
 use crate::workspace;
 use anyhow::Result;
@@ -25,6 +26,8 @@ enum Command {
     Slot(slot::Slot),
     /// A training step beside the same step in PyTorch.
     Training(training::Training),
+    /// What verifying adds to an evaluation of the speedrun.
+    Verification(verification::Verification),
 }
 
 impl Bench {
@@ -33,6 +36,7 @@ impl Bench {
             Command::Overhead(arguments) => arguments.run()?,
             Command::Slot(arguments) => arguments.run()?,
             Command::Training(arguments) => arguments.run()?,
+            Command::Verification(arguments) => arguments.run()?,
         }
         // A bench reports; goals that are missed are in the table, not in the exit code, because
         // another machine's times are not a fault of the code.

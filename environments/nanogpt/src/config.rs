@@ -35,6 +35,8 @@ pub struct Config {
     pub wall_seconds: Option<f64>,
     /// Memory of the trainer and of the evaluator in MiB.
     pub memory_mib: Option<u64>,
+    /// Whether programs must train on a loss that is equivalent to cross-entropy.
+    pub require_equivalent_loss: bool,
 }
 
 impl Default for Config {
@@ -51,6 +53,7 @@ impl Default for Config {
             cpu_seconds: None,
             wall_seconds: None,
             memory_mib: None,
+            require_equivalent_loss: false,
         }
     }
 }

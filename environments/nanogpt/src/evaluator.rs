@@ -90,6 +90,11 @@ impl<P: Process> Evaluator<'_, P> {
         Ok(rows.zip(targets).map(|(row, target)| nll(row, *target)).collect())
     }
 
+    /// CPU seconds used so far.
+    pub(crate) fn cpu_seconds(&self) -> f64 {
+        self.process.cpu_seconds().unwrap_or(0.0)
+    }
+
     /// The parameters as the evaluator has them now.
     pub(crate) fn parameters(&mut self) -> Result<Snapshot, Stop> {
         self.process.tell(&FromSupervisor::Peek)?;

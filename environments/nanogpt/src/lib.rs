@@ -12,16 +12,18 @@
 //! | data | [`prepare`], [`Dataset`], [`Shard`] |
 //! | setting | [`Track`], [`Config`], [`Clock`] |
 //! | one measurement | `measurement`: `trainer`, `stream`, `clock`, `pace`, `kernel`, then `evaluator`, `scoring`, `score`, `text` |
-//! | why it is believed | `verification`: `probe`, `audit` |
+//! | why it is believed | `verification`: `probe`, `audit`, `effort` |
 //! | processes | `process`, `blame`, `affinity`, `telemetry` |
 //! | plugin | [`NanoGpt`], `spec` |
 
 mod affinity;
 mod audit;
 mod blame;
+mod claimed_loss;
 mod clock;
 mod config;
 mod dataset;
+mod effort;
 mod environment;
 mod error;
 mod evaluator;

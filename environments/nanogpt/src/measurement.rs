@@ -22,7 +22,7 @@ use crate::{
 use forerunner_core::{
     ALLOCATIONS_PER_STEP, Cause, Error, Evaluation, EvaluationRequest, Evidence, Finding, Host,
     Metrics, PEAK_FLOPS, Probe, Purpose, Result, SECONDS_PER_TOKEN, Series, Severity, Slice,
-    TOKENS_PER_STEP, Telemetry, Verdict,
+    TOKENS_PER_STEP, Telemetry, Verdict, late_median,
 };
 use forerunner_nanogpt_protocol::{Allocations, Collect, Snapshot};
 use sha2::{Digest, Sha256};
@@ -41,6 +41,15 @@ const SMOKE_CPU_SECONDS: f64 = 10.0;
 const SCORING_CPU_SECONDS: &str = "scoring_cpu_seconds";
 /// CPU seconds that verification took, of the program's processes and of the supervisor.
 const VERIFICATION_CPU_SECONDS: &str = "verification_cpu_seconds";
+
+/// What the program says it trained on.
+const TRAIN_LOSS: &str = "train_loss";
+/// The injected loss on training text, in nats per token.
+const TRAIN_LOSS_SCORED: &str = "train_loss_scored";
+/// Windows of training text that are scored.
+const TRAIN_WINDOWS: usize = 64;
+/// Difference between the two that is remarked on, in nats per token: beyond the noise of a batch.
+const OTHER_LOSS_NATS: f64 = 0.3;
 
 /// Share of its time that a thread may wait for a core before a wall clock is doubted.
 const MOST_DELAY: f64 = 0.03;
@@ -84,10 +93,13 @@ impl Bench<'_> {
             self.validate(&trained.snapshot)?;
             let scored = self.score(&trained.snapshot, Part::from(request.slice), cores)?;
             let verified = self.verify(request, &trained, &scored, cores)?;
-            evidence = self.evidence(&trained, &scored.value, verified.probes);
+            evidence = self.evidence(&trained, &scored.value, log.gradients(), verified.probes);
             let curve = self.curve(request, &trained, &scored.value, cores)?;
             let mut findings = verified.findings;
             findings.extend(self.delays(&trained));
+            let scored_loss = self.train_loss(&trained.snapshot, cores)?;
+            telemetry.numbers.insert(TRAIN_LOSS_SCORED.into(), scored_loss);
+            findings.extend(other_loss(telemetry.series.get(TRAIN_LOSS), scored_loss));
             telemetry.series.insert(DEV_LOSS.into(), curve);
             if request.purpose == Purpose::Confirm {
                 let bytes = trained.snapshot.encode().map_err(Error::failed)?;
@@ -240,13 +252,21 @@ impl Bench<'_> {
     }
 
     /// What hooks can judge the result by.
-    fn evidence(&self, trained: &Trained, scored: &Scored, probes: Vec<Probe>) -> Evidence {
-        let Ledger { batches, tokens } = trained.ledger;
+    fn evidence(
+        &self,
+        trained: &Trained,
+        scored: &Scored,
+        reported_gradients: u64,
+        probes: Vec<Probe>,
+    ) -> Evidence {
+        let Ledger { batches, tokens, order } = trained.ledger;
         let scored_tokens = scored.losses.len() as u64;
         let windows = scored_tokens / self.track.context as u64;
         let ledger = [
             ("batches", batches),
             ("tokens", tokens),
+            ("order", order),
+            ("reported_gradients", reported_gradients),
             ("windows", windows),
             ("scored_tokens", scored_tokens),
             ("parameters", trained.snapshot.count() as u64),
@@ -257,6 +277,15 @@ impl Bench<'_> {
             artifacts: BTreeMap::new(),
             digest: trained.snapshot.encode().ok().map(|bytes| hex(&Sha256::digest(bytes))),
         }
+    }
+
+    /// The injected loss on training text, to stand beside what the program says it trained on.
+    fn train_loss(&self, snapshot: &Snapshot, cores: &[usize]) -> Result<f64, Trouble> {
+        let (context, train) = (self.track.context, self.text(Part::Train));
+        let starts = spread(train.len(), context, TRAIN_WINDOWS).unwrap_or_else(|| vec![0]);
+        let windows: Vec<Window> =
+            starts.into_iter().map(|start| Window::read(train, start, context)).collect();
+        Ok(mean(&self.losses_of(snapshot, &windows, cores)?.value))
     }
 
     /// A wall clock does not see who had the cores. The kernel knows how long the trainer was ready
@@ -305,7 +334,8 @@ impl Bench<'_> {
         trained: &Trained,
         scored: &Scored,
     ) -> Result<Metrics> {
-        let Charge { seconds, .. } = trained.charge;
+        let seconds =
+            trained.charge.seconds + scored.effort.charged(self.track.clock, &trained.charge);
         let count = trained.snapshot.count() as f64;
         let tokens = trained.ledger.tokens as f64;
         let bytes = trained.snapshot.encode().map_err(Error::failed)?.len() as f64;
@@ -375,6 +405,18 @@ impl Bench<'_> {
         }
         telemetry
     }
+}
+
+/// A remark on a program that trained on another loss than it is scored by: it may.
+fn other_loss(reported: Option<&Series>, scored: f64) -> Option<Finding> {
+    let reported = late_median(reported?)?;
+    ((reported - scored).abs() > OTHER_LOSS_NATS).then(|| {
+        let text = format!(
+            "the program reports a training loss of {reported:.3} at the end, and is scored with \
+             {scored:.3} on training text: it trains on another loss, which is allowed"
+        );
+        Finding { severity: Severity::Note, ..Finding::warning("loss/other", text) }
+    })
 }
 
 /// Two operations per parameter and token forward, four backward (Kaplan et al., 2020).

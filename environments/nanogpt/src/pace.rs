@@ -157,7 +157,7 @@ mod tests {
     fn memory_is_bounded() {
         let mut pace = Pace::default();
         for batches in 0..1_000_000 {
-            pace.boundary(Ledger { batches, tokens: batches }, 0.0);
+            pace.boundary(Ledger { batches, tokens: batches, order: 0 }, 0.0);
             assert!(pace.boundaries.len() <= MAX_BOUNDARIES + 1);
         }
     }

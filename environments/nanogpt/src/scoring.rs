@@ -1,6 +1,7 @@
 //! The score of a snapshot, with the probes that are mixed into it.
 
 use crate::{
+    effort::Effort,
     evaluator::{Answered, Evaluator, Window, frame_windows, with_evaluator},
     probe::{Frame, Kind, Tally, plan},
     process::{Process, Stop, Trouble},
@@ -39,6 +40,8 @@ pub(crate) struct Scored {
     pub(crate) tally: Tally,
     /// Whether the evaluator's parameters were still those it was given.
     pub(crate) kept_parameters: bool,
+    /// What answering took.
+    pub(crate) effort: Effort,
     /// Share of the frames that were probes.
     pub(crate) probe_share: f64,
 }
@@ -70,6 +73,8 @@ pub(crate) fn score<P: Process>(
     with_evaluator(process, task, snapshot, |evaluator| {
         let mut tally = Tally::default();
         let mut losses: Vec<Option<Vec<f64>>> = vec![None; exam.starts.len()];
+        let mut frames: Vec<f64> = Vec::with_capacity(plan.len());
+        let mut used = 0.0;
         for Frame { kind, rows } in &plan {
             let mut windows = Vec::with_capacity(rows.len());
             for row in rows {
@@ -80,6 +85,8 @@ pub(crate) fn score<P: Process>(
                 windows.push(window);
             }
             let answers = evaluator.losses(&windows)?;
+            let now = evaluator.cpu_seconds();
+            frames.push(now - std::mem::replace(&mut used, now));
             for (row, now) in rows.iter().zip(answers.chunks_exact(context)) {
                 match &mut losses[row.window] {
                     Some(known) => tally.compare(*kind, row.cut, known, now),
@@ -91,7 +98,9 @@ pub(crate) fn score<P: Process>(
         let losses: Vec<f64> = losses.into_iter().flatten().flatten().collect();
         let n_probes = plan.iter().filter(|frame| frame.kind != Kind::Scored).count();
         let probe_share = n_probes as f64 / plan.len() as f64;
-        Ok(Scored { loss: finite_mean(&losses)?, losses, tally, kept_parameters, probe_share })
+        let effort = Effort::of(&frames, plan[0].rows.len() * context);
+        let loss = finite_mean(&losses)?;
+        Ok(Scored { loss, losses, tally, kept_parameters, effort, probe_share })
     })
 }
 

@@ -23,6 +23,9 @@ pub(crate) struct Ledger {
     pub(crate) batches: u64,
     /// Number of positions that predict a token, over all sequences.
     pub(crate) tokens: u64,
+    /// A hash of where all sequences began and how long they were, in order: equal for equal seeds
+    /// and equal requests.
+    pub(crate) order: u64,
 }
 
 impl<'a> Stream<'a> {
@@ -45,12 +48,21 @@ impl<'a> Stream<'a> {
         let mut tokens = Vec::with_capacity(request.batch as usize * span);
         for _ in 0..request.batch {
             let start = below(&mut self.random, n_starts);
+            self.ledger.order = mixed(mixed(self.ledger.order, start as u64), span as u64);
             tokens.extend(self.text.tokens(start..start + span));
         }
         self.ledger.batches += 1;
         self.ledger.tokens += u64::from(request.batch) * u64::from(request.length);
         Some(tokens)
     }
+}
+
+/// One more number in a running hash: a step of SplitMix64 (Steele, Lea and Flood, 2014).
+fn mixed(hash: u64, number: u64) -> u64 {
+    let mut bits = (hash ^ number).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
 }
 
 /// A number in `0..n`, by multiplication (its bias is below n / 2^64).
@@ -83,7 +95,13 @@ mod tests {
             }
         }
         assert!(starts.len() > 400 && *starts.last().unwrap() <= 990);
-        assert_eq!(stream.ledger(), Ledger { batches: 200, tokens: 200 * 27 });
+        let Ledger { batches, tokens, order } = stream.ledger();
+        assert_eq!((batches, tokens), (200, 200 * 27));
+        let mut again = Stream::new(text, 1);
+        (0..199).for_each(|_| drop(again.serve(request)));
+        assert_ne!(again.ledger().order, order);
+        again.serve(request).unwrap();
+        assert_eq!(again.ledger().order, order);
         assert!(stream.serve(BatchRequest { batch: 1, length: 999 }).is_some(), "all of it");
         assert!(stream.serve(BatchRequest { batch: 1, length: 1000 }).is_none());
         assert!(stream.serve(BatchRequest { batch: 1, length: u32::MAX }).is_none());

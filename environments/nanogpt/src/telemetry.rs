@@ -30,6 +30,7 @@ pub(crate) struct Log {
     operations: Vec<Operation>,
     counted_flops: Option<f64>,
     allocations: Option<Allocations>,
+    gradients: u64,
 }
 
 impl Log {
@@ -58,6 +59,7 @@ impl Log {
     pub(crate) fn summary(&mut self, summary: &Summary) {
         self.counted_flops = Some(summary.flops).filter(|flops| flops.is_finite());
         self.allocations = summary.allocations;
+        self.gradients = summary.gradients;
         self.sections = summary
             .sections
             .iter()
@@ -95,6 +97,11 @@ impl Log {
     /// Floating-point operations as the harness counted them in the program's process.
     pub(crate) fn counted_flops(&self) -> Option<f64> {
         self.counted_flops
+    }
+
+    /// How often gradients were computed, as the harness counted it.
+    pub(crate) fn gradients(&self) -> u64 {
+        self.gradients
     }
 
     /// Memory that the program's process asked for, as the harness counted it.

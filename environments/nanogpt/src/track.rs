@@ -69,6 +69,9 @@ pub struct Track {
     /// Seconds of the trainer, by the track's clock, between two beats that correct it. A beat costs
     /// 0.015, and there are 1,400.
     pub seconds_per_beat: f64,
+    /// Whether a program's training loss must be equivalent to cross-entropy.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub require_equivalent_loss: bool,
     /// What the track's reference changes in `programs/gpt2.rs`, as search/replace blocks. Not part
     /// of the setting: programs are compared by what they do.
     #[serde(skip)]
@@ -103,6 +106,7 @@ impl Track {
                 return Err(Error::config("track", why));
             }
         };
+        track.require_equivalent_loss = config.require_equivalent_loss;
         if config.data.is_some() {
             // Slices of other data have been compared by nobody.
             track.harder = Harder::default();
@@ -146,6 +150,7 @@ impl Track {
             batch_tokens: 1 << 16,
             clock: Clock::Calibrated,
             seconds_per_beat: 0.12,
+            require_equivalent_loss: false,
             patch: None,
         }
     }
@@ -181,6 +186,7 @@ impl Track {
             batch_tokens: 1 << 17,
             clock: Clock::Calibrated,
             seconds_per_beat: 0.5,
+            require_equivalent_loss: false,
             // Half of the work is the head: its logits are never stored, and the stream is narrow.
             // Small batches, many steps.
             patch: Some(include_str!("../programs/fineweb-small.patch")),
@@ -261,6 +267,7 @@ mod tests {
         assert_eq!(plain, of(Config { windows: Some(1024), ..Config::default() }));
         assert_ne!(plain, of(Config { windows: Some(512), ..Config::default() }));
         assert_ne!(plain, of(Config { clock: Some(Clock::Steps), ..Config::default() }));
+        assert_ne!(plain, of(Config { require_equivalent_loss: true, ..Config::default() }));
         for other in ["cpu-2t", "fineweb-small"] {
             assert_ne!(plain, of(Config { track: other.into(), ..Config::default() }));
         }

@@ -177,7 +177,7 @@ impl<'a, 'm, P: Process> Trainer<'a, 'm, P> {
                     self.watch.stop(Instant::now(), self.process.cpu_seconds());
                     return Ok(snapshot);
                 }
-                FromProgram::Checkpoint(_) | FromProgram::Logits(_) => {
+                FromProgram::Checkpoint(_) | FromProgram::Logits(_) | FromProgram::Loss(_) => {
                     let text = format!("{STAGE} sent a frame that nobody asked for");
                     return Err(protocol("protocol/frame", text));
                 }

@@ -4,6 +4,7 @@ use crate::{
     Part,
     audit::{Commitment, blind},
     clock::Meter,
+    effort::Effort,
     evaluator::{Answered, Window, frame_windows},
     kernel::thread_cpu_seconds,
     measurement::Bench,
@@ -73,6 +74,13 @@ impl Bench<'_> {
         verified.add(scored.value.findings(), scored.value.tally.evidence());
         verified.probes.push(Probe::new("parameters", 1, kept));
         let mut children = scored.cpu_seconds * scored.value.probe_share;
+        let Scored { effort, .. } = &scored.value;
+        let (used, tokens) = (trained.charge.used, trained.ledger.tokens);
+        let finding = effort.finding(used.cpu_seconds, tokens, self.dataset.manifest().vocab);
+        let probe = Probe::new(Effort::NAME, 1, u64::from(finding.is_some()))
+            .with("once_cpu_seconds", effort.once)
+            .with("cpu_seconds_per_token", effort.per_position);
+        verified.add(finding.into_iter().collect(), [probe]);
         children += self.audit(request, &trained.snapshot, &scored.value, cores, &mut verified)?;
         if let Some(first) = trained.checkpoints.first().filter(|first| first.step == 0) {
             children += self.knowledge(&first.snapshot, cores, &mut verified)?;

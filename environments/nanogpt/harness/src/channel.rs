@@ -67,6 +67,7 @@ pub(crate) fn unexpected(got: &FromSupervisor, expected: &'static str) -> Error 
         FromSupervisor::Peek => "peek",
         FromSupervisor::Parameters(_) => "parameters",
         FromSupervisor::Windows(_) => "windows",
+        FromSupervisor::LossCase(_) => "a loss case",
         FromSupervisor::Stop => "stop",
     };
     Error::Unexpected { got, expected }

@@ -57,6 +57,7 @@
 
 mod allocation;
 mod channel;
+mod claimed;
 #[cfg(test)]
 mod conversation;
 mod error;

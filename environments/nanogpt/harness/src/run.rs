@@ -3,8 +3,11 @@
 use std::process::ExitCode;
 
 use crate::channel::Channel;
+use crate::claimed::claim;
 use crate::evaluation::evaluate;
-use crate::{Error, Params, Result, Task, Tensor, Tokens, Training, process};
+use crate::{
+    Error, Params, Result, Task, Tensor, Tokens, Training, operations::cross_entropy, process,
+};
 
 /// A language model.
 pub trait Model: Sized {
@@ -30,9 +33,24 @@ pub trait Model: Sized {
     ///
     /// When a tensor operation fails.
     fn logits(&self, tokens: &Tokens) -> Result<Tensor>;
+
+    /// A loss that is equivalent to [`cross_entropy`]: the same value, the same gradient. Only
+    /// environments that require an equivalent training loss ask for it; on random logits, in a
+    /// process of its own. Write it when the loss you train on is yours, and call it in training.
+    ///
+    /// # Shapes
+    ///
+    /// `logits` is `[B, T, V]` and `targets` is `[B, T]`; the result is a scalar, in nats.
+    ///
+    /// # Errors
+    ///
+    /// When a tensor operation fails.
+    fn claimed_loss(logits: &Tensor, targets: &Tokens) -> Result<Tensor> {
+        cross_entropy(logits, targets)
+    }
 }
 
-/// Runs a program as its command line asks: `train` or `evaluate`. The whole `main` of a program.
+/// Runs a program as its command line asks: `train`, `evaluate` or `loss`. The whole `main` of a program.
 ///
 /// An error is printed to standard error and gives exit status 1; a panic gives 101.
 pub fn run<M: Model>(train: fn(&M, &Params, &mut Training) -> Result<()>) -> ExitCode {
@@ -45,6 +63,7 @@ pub fn run<M: Model>(train: fn(&M, &Params, &mut Training) -> Result<()>) -> Exi
         .and_then(|channel| match mode.as_str() {
             "train" => train_and_hand_over(train, channel),
             "evaluate" => evaluate::<M>(channel),
+            "loss" => claim::<M>(channel),
             _ => Err(Error::Mode(mode)),
         });
     match result {

@@ -7,6 +7,7 @@
 //! [`crate::Training::recent_loss`].
 
 use std::borrow::Borrow;
+use std::cell::Cell;
 use std::fmt;
 use std::ops::{Add, Deref, Div, Mul, Sub};
 
@@ -290,8 +291,18 @@ impl Tensor {
     ///
     /// When an operation cannot be differentiated, or ran backward before.
     pub fn backward(&self) -> Result<Gradients> {
+        N_BACKWARD.set(N_BACKWARD.get() + 1);
         Ok(Gradients(self.0.backward()?))
     }
+}
+
+thread_local! {
+    static N_BACKWARD: Cell<u64> = const { Cell::new(0) };
+}
+
+/// How often gradients were computed on this thread.
+pub(crate) fn n_backward() -> u64 {
+    N_BACKWARD.get()
 }
 
 /// Operators on tensors and on a tensor and a number.
@@ -356,7 +367,9 @@ impl Var {
     ///
     /// When the tensor cannot be copied.
     pub fn new(tensor: &Tensor) -> Result<Self> {
-        Ok(Self::from(candle_core::Var::from_tensor(&tensor.0.contiguous()?)?))
+        // Detached, because candle takes what is a variable already as it is, without a copy.
+        let values = tensor.0.contiguous()?.detach();
+        Ok(Self::from(candle_core::Var::from_tensor(&values)?))
     }
 
     /// Replaces the values.
@@ -403,5 +416,20 @@ impl Gradients {
     /// The gradient with respect to a variable, or `None` when the scalar does not depend on it.
     pub fn get(&self, var: &Var) -> Option<Tensor> {
         self.0.get(&var.inner).map(|gradient| Tensor(gradient.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::params::flat;
+
+    #[test]
+    fn a_variable_made_of_another_is_a_copy() {
+        let first = Var::new(&Tensor::zeros(3).unwrap()).unwrap();
+        let second = Var::new(&first).unwrap();
+        second.set(&Tensor::ones(3).unwrap()).unwrap();
+        assert_eq!(flat(&first).unwrap(), [0.0; 3]);
+        assert_eq!(flat(&second).unwrap(), [1.0; 3]);
     }
 }

@@ -10,6 +10,7 @@ use forerunner_train_ops as ops;
 use crate::channel::{Channel, unexpected};
 use crate::norms::{Looks, Recorded, group_of};
 use crate::sections::{Began, Sections};
+use crate::tensor::n_backward;
 use crate::{Error, Gradients, Params, Result, Rng, Task, Tensor, Tokens, allocation};
 
 /// Tokens to learn from.
@@ -292,6 +293,7 @@ impl<'a> Training<'a> {
             flops: ops::flops() as f64,
             parameters: snapshot.count() as u64,
             allocations: self.allocated.map(allocation::since),
+            gradients: n_backward(),
         }))?;
         self.channel.send(&FromProgram::Snapshot(snapshot))?;
         self.channel.flush()?;

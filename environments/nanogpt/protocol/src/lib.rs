@@ -22,6 +22,11 @@
 //!             Peek                     ───►                      (optional)
 //!                                      ◄───  Checkpoint
 //!             Stop                     ───►
+//!
+//! loss        Start                    ───►
+//!             LossCase                 ───►
+//!                                      ◄───  Loss                (repeated)
+//!             Stop                     ───►
 //! ```
 //!
 //! Nothing a program sends is believed: [`FromProgram::read`] bounds what it allocates by the
@@ -31,12 +36,14 @@
 mod bf16;
 mod error;
 mod frame;
+mod loss;
 mod message;
 mod snapshot;
 
 pub use bf16::{bf16_from_f32, f32_from_bf16};
 pub use error::Error;
 pub use frame::{HEADER_BYTES, read_frame, write_frame};
+pub use loss::{LossAnswer, LossCase};
 pub use message::{
     Allocations, BatchRequest, Collect, FromProgram, FromSupervisor, Limits, Operation, Record,
     Section, Start, Summary, Windows,

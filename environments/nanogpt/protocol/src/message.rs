@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{Error, Snapshot, read_frame, write_frame};
+use crate::{Error, LossAnswer, LossCase, Snapshot, read_frame, write_frame};
 
 const START: u8 = 1;
 const BATCH: u8 = 2;
@@ -18,6 +18,8 @@ const WINDOWS: u8 = 9;
 const LOGITS: u8 = 10;
 const PEEK: u8 = 11;
 const CHECKPOINT: u8 = 12;
+const LOSS_CASE: u8 = 13;
+const LOSS: u8 = 14;
 
 pub(crate) fn kind_name(kind: u8) -> &'static str {
     match kind {
@@ -33,6 +35,8 @@ pub(crate) fn kind_name(kind: u8) -> &'static str {
         LOGITS => "logits",
         PEEK => "peek",
         CHECKPOINT => "checkpoint",
+        LOSS_CASE => "loss case",
+        LOSS => "loss",
         _ => "unknown",
     }
 }
@@ -172,6 +176,9 @@ pub struct Summary {
     /// Memory asked for. A harness that does not count it sends none.
     #[serde(default)]
     pub allocations: Option<Allocations>,
+    /// How often gradients were computed.
+    #[serde(default)]
+    pub gradients: u64,
 }
 
 /// Token windows to be scored.
@@ -201,6 +208,8 @@ pub enum FromSupervisor {
     Parameters(Snapshot),
     /// Windows to be scored; answered by [`FromProgram::Logits`].
     Windows(Windows),
+    /// Logits for the claimed loss; answered by [`FromProgram::Loss`].
+    LossCase(LossCase),
     /// Nothing more will come; the program exits with status 0.
     Stop,
 }
@@ -221,6 +230,8 @@ pub enum FromProgram {
     /// Logits for [`FromSupervisor::Windows`]: `batch * length * vocab` values as little-endian
     /// `f32`, window by window, position by position.
     Logits(Vec<f32>),
+    /// The claimed loss of a [`FromSupervisor::LossCase`] with its gradient.
+    Loss(LossAnswer),
 }
 
 impl FromSupervisor {
@@ -241,6 +252,7 @@ impl FromSupervisor {
                 let parts = [&batch.to_le_bytes()[..], &length.to_le_bytes()];
                 write_frame(pipe, WINDOWS, &[parts[0], parts[1], &bytes_from_u16(tokens)])?;
             }
+            Self::LossCase(case) => write_frame(pipe, LOSS_CASE, &[&case.encode()])?,
             Self::Stop => write_frame(pipe, STOP, &[])?,
         }
         Ok(pipe.flush()?)
@@ -267,6 +279,7 @@ impl FromSupervisor {
                 }
                 Self::Windows(Windows { batch, length, tokens })
             }
+            LOSS_CASE => Self::LossCase(LossCase::decode(&payload)?),
             STOP => Self::Stop,
             other => return Err(Error::UnknownKind(other)),
         })
@@ -292,6 +305,7 @@ impl FromProgram {
                 let bytes: Vec<u8> = logits.iter().flat_map(|value| value.to_le_bytes()).collect();
                 write_frame(pipe, LOGITS, &[&bytes])
             }
+            Self::Loss(answer) => write_frame(pipe, LOSS, &[&answer.encode()]),
         }
     }
 
@@ -321,6 +335,7 @@ impl FromProgram {
                 }
                 Self::Logits(values.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
             }
+            LOSS => Self::Loss(LossAnswer::decode(&payload)?),
             other => return Err(Error::UnknownKind(other)),
         })
     }
@@ -394,6 +409,12 @@ mod tests {
             FromSupervisor::Peek,
             FromSupervisor::Parameters(snapshot()),
             FromSupervisor::Windows(Windows { batch: 2, length: 3, tokens: vec![7; 6] }),
+            FromSupervisor::LossCase(LossCase {
+                rows: 1,
+                vocab: 2,
+                logits: vec![0.5, -0.5],
+                targets: vec![1],
+            }),
             FromSupervisor::Stop,
         ] {
             let mut pipe = Vec::new();
@@ -418,9 +439,11 @@ mod tests {
                 flops: 1e12,
                 parameters: 2,
                 allocations: Some(Allocations { count: 1, bytes: u64::MAX, peak_bytes: 3 }),
+                gradients: 130,
             }),
             FromProgram::Snapshot(snapshot()),
             FromProgram::Logits(vec![1.5, f32::NEG_INFINITY]),
+            FromProgram::Loss(LossAnswer { value: 1.5, gradient: vec![-0.5, 0.5] }),
         ] {
             let mut pipe = Vec::new();
             message.write(&mut pipe).unwrap();

@@ -63,7 +63,8 @@ fn a_training_is_served_watched_and_charged() {
         None,
     );
     let trained = trained.unwrap();
-    assert_eq!(trained.ledger, Ledger { batches: 70, tokens: 70 * 16 });
+    let Ledger { batches, tokens, .. } = trained.ledger;
+    assert_eq!((batches, tokens), (70, 70 * 16));
     assert_eq!(trained.snapshot.count(), 7);
     let looks: Vec<_> = trained.checkpoints.iter().map(|look| look.step).collect();
     assert_eq!(looks, [0, 32, 64]);

@@ -15,6 +15,8 @@ struct Job {
     config: serde_json::Value,
     cache: PathBuf,
     cancelled: bool,
+    #[serde(default)]
+    without_source_rules: bool,
     action: Action,
     request: EvaluationRequest,
 }
@@ -50,7 +52,11 @@ impl Host for TestHost {
 
 fn answer(job: &Job) -> Result<serde_json::Value> {
     let config: Config = forerunner_sdk::testkit::config(&job.config)?;
-    let environment = forerunner_sdk::testkit::environment(NanoGpt::new(config)?);
+    let mut environment = NanoGpt::new(config)?;
+    if job.without_source_rules {
+        environment = environment.without_source_rules();
+    }
+    let environment = forerunner_sdk::testkit::environment(environment);
     let host = TestHost { cache: job.cache.clone(), cancelled: job.cancelled };
     match job.action {
         Action::Check => serde_json::to_value(environment.check(&job.request.program, &host)?),

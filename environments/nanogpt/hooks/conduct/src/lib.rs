@@ -18,8 +18,6 @@ const AUDIT: &str = "blind-audit";
 pub const TOKENS_PER_STEP: &str = "tokens_per_step";
 /// The loss on held-out text on the way, measured by the environment.
 pub const DEV_LOSS: &str = "dev_loss";
-/// The loss that the program says it trained on: its own words.
-pub const TRAIN_LOSS: &str = "train_loss";
 
 /// What the hook looks at.
 #[derive(Debug, Clone, Default)]
@@ -30,7 +28,7 @@ pub struct Account {
     pub metrics: BTreeMap<String, f64>,
     /// What the program was given and what was asked of it.
     pub ledger: BTreeMap<String, u64>,
-    /// The series [`TOKENS_PER_STEP`], [`DEV_LOSS`] and [`TRAIN_LOSS`], where there are such.
+    /// The series [`TOKENS_PER_STEP`] and [`DEV_LOSS`], where there are such.
     pub series: BTreeMap<String, Vec<(u64, f64)>>,
     /// What was probed.
     pub probes: Vec<Probe>,
@@ -81,12 +79,14 @@ impl Objection {
     }
 }
 
-/// Everything that is to be said: contradictions first, then what is only unusual.
+/// Everything that is to be said: contradictions, and where there are none what is only unusual.
 pub fn judge(account: &Account) -> Vec<Objection> {
     let mut objections = numbers(account);
     objections.extend(tokens(account));
     objections.extend(probes(account));
-    objections.extend(suspicion::all(account));
+    if objections.is_empty() {
+        objections = suspicion::all(account);
+    }
     objections
 }
 
@@ -121,7 +121,8 @@ fn tokens(account: &Account) -> Vec<Objection> {
         Objection::error("ledger-disagrees", Place::Metric(metric), message)
     };
     let mut objections = Vec::new();
-    for (metric, name) in [("tokens", "tokens"), ("steps", "batches")] {
+    let pairs = [("tokens", "tokens"), ("steps", "batches"), ("parameters", "parameters")];
+    for (metric, name) in pairs {
         if let (Some(measured), Some(counted)) = (account.metrics.get(metric), entry(name))
             && *measured != counted as f64
         {
@@ -139,20 +140,22 @@ fn tokens(account: &Account) -> Vec<Objection> {
         // Rates were divided and are multiplied again: a few roundings, never half a token in 10^9.
         && (served - tokens as f64).abs() > 0.5 + tokens as f64 * 1e-9
     {
-        let message = format!("the phases of the training add up to {served:.0} tokens, the ledger has {tokens}");
+        let message = format!(
+            "the phases of the training add up to {served:.0} tokens, the ledger has {tokens}"
+        );
         objections.push(disagrees("tokens", message));
     }
-    let scored = entry("scored_tokens");
-    if scored == Some(0) {
-        let message = "no token was scored".to_owned();
-        objections.push(Objection::error("nothing-scored", Place::Metric("loss"), message));
-    }
-    if let (Some(scored), Some(windows), Some(context)) =
-        (scored, entry("windows"), entry("context"))
-        && windows.checked_mul(context) != Some(scored)
-    {
-        let message = format!("{windows} windows of {context} tokens were to be scored once each, {scored} tokens were");
-        objections.push(disagrees("loss", message));
+    match (entry("scored_tokens"), entry("windows")) {
+        (Some(0), _) => {
+            let message = "no token was scored".to_owned();
+            objections.push(Objection::error("nothing-scored", Place::Metric("loss"), message));
+        }
+        // Every window has as many tokens.
+        (Some(scored), Some(windows)) if windows == 0 || scored % windows != 0 => {
+            let message = format!("{scored} scored tokens are not {windows} whole windows");
+            objections.push(disagrees("loss", message));
+        }
+        _ => {}
     }
     objections
 }
@@ -182,7 +185,8 @@ fn probes(account: &Account) -> Vec<Objection> {
     let audited = account.probes.iter().any(|probe| probe.name == AUDIT && probe.trials > 0);
     if !audited {
         let place = Place::Probe(AUDIT.to_owned());
-        let message = "the score was not audited blind; measure again with an environment that does";
+        let message =
+            "the score was not audited blind; measure again with an environment that does";
         objections.push(Objection::error("no-audit", place, message.to_owned()));
     }
     objections

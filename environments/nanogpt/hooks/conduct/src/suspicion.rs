@@ -1,39 +1,19 @@
 //! What is unusual without being a contradiction. Nothing here rejects.
 
-use crate::{Account, DEV_LOSS, Objection, Place, TRAIN_LOSS};
+use crate::{Account, DEV_LOSS, Objection, Place};
 
-/// Nats per token between the training loss that a program reports and its measured loss. Programs
-/// that train on plain cross-entropy stay within a few tenths; the margin is somewhat arbitrary.
-const GAP: f64 = 1.0;
-/// Share of everything that was learned which may be learned in the last of at least
-/// [`LOOKS`] stretches: curves flatten, so that even a third would be much.
+/// Share of everything learned that may be learned between the last two looks. Looks are taken after
+/// 32, 64, 128 … batches and at the end, so that this is at most the second half of the training, and
+/// curves flatten: even a third would be much.
 const LATE: f64 = 0.5;
-/// Least number of points of a curve that says anything about its end.
-const LOOKS: usize = 4;
+/// Least number of looks that says anything about the end: in a short training most is warm-up.
+const LOOKS: usize = 6;
 /// Floating-point operations per second of one measurement on a CPU track, several times what two
 /// cores with the widest vector units can do.
 const RATE: f64 = 2e12;
 
 pub(crate) fn all(account: &Account) -> Vec<Objection> {
-    [gap(account), late(account), rate(account)].into_iter().flatten().collect()
-}
-
-/// A program may train on any loss; where it is far from the measured one, say so beside the score.
-fn gap(account: &Account) -> Option<Objection> {
-    let loss = *account.metrics.get("loss")?;
-    let (last, _) = account.series.get(TRAIN_LOSS)?.split_last_chunk().map(|(_, tail)| mean(tail))?;
-    ((last - loss).abs() > GAP).then(|| {
-        let message = format!(
-            "the program reports a training loss of {last:.3}, measured were {loss:.3}: fine when it \
-             trains on something else than cross-entropy, otherwise worth a look"
-        );
-        Objection::warning("training-loss-gap", Place::EndOf(TRAIN_LOSS), message)
-    })
-}
-
-/// Mean of the last points of a curve, and how many they are.
-fn mean(tail: &[(u64, f64); LOOKS]) -> (f64, usize) {
-    (tail.iter().map(|(_, value)| value).sum::<f64>() / LOOKS as f64, LOOKS)
+    [late(account), gradients(account), rate(account)].into_iter().flatten().collect()
 }
 
 /// Knowledge that is not learned step by step is poured in at some moment, best at the end.
@@ -45,6 +25,16 @@ fn late(account: &Account) -> Option<Objection> {
         let message = "more than half of what the model learned, it learned in the last stretch of \
                        its training; training by gradient flattens towards its end";
         Objection::warning("late-fall", Place::EndOf(DEV_LOSS), message.to_owned())
+    })
+}
+
+/// The count comes from the program's own process, so that it proves nothing either way.
+fn gradients(account: &Account) -> Option<Objection> {
+    let entry = |name: &str| account.ledger.get(name).copied();
+    (entry("reported_gradients")? == 0 && entry("batches")? > 0).then(|| {
+        let message = "tokens were served, but no gradient was reported: parameters must be trained by \
+                       gradient from values that do not depend on the data";
+        Objection::warning("no-gradients", Place::Metric("steps"), message.to_owned())
     })
 }
 

@@ -12,7 +12,7 @@ wit_bindgen::generate!({ path: "../../../../wit/since_v0.1.0", world: "hook" });
 /// Most bytes that one call gives.
 const CHUNK: u64 = 1 << 20;
 /// Larger artifacts are not read: a hook's memory ends.
-const MAX_BYTES: u64 = 12 << 20;
+const MAX_BYTES: u64 = 6 << 20;
 
 struct EquivalentLoss;
 
@@ -26,12 +26,14 @@ impl Guest for EquivalentLoss {
     }
 
     fn verify(_: Subject) -> Result<Report, String> {
-        let items = evidence::list_artifacts().map_err(|denied| format!("no artifacts: {denied:?}"))?;
+        let items =
+            evidence::list_artifacts().map_err(|denied| format!("no artifacts: {denied:?}"))?;
         let mut findings = Vec::new();
         let mut n_claims = 0;
         for item in items.into_iter().filter(|item| item.name.starts_with(PREFIX)) {
             n_claims += 1;
-            let wrong = |cause: String| format!("the artifact `{}` cannot be used: {cause}", item.name);
+            let wrong =
+                |cause: String| format!("the artifact `{}` cannot be used: {cause}", item.name);
             let claim = read(&item).and_then(|bytes| Claim::read(&bytes)).map_err(wrong)?;
             findings.extend(claim.objections().into_iter().map(|message| Finding {
                 rule: "not-cross-entropy".into(),

@@ -9,7 +9,8 @@ const VOCAB: usize = 50;
 fn logits(count: usize) -> Vec<f32> {
     let mut state = 9_u64;
     let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 40) as f32 / (1 << 24) as f32 * 8.0 - 4.0
     };
     (0..count).map(|_| next()).collect()
@@ -32,8 +33,10 @@ fn honest() -> Claim {
 }
 
 fn bytes(claim: &Claim) -> Vec<u8> {
-    let floats = |values: &[f32]| -> Vec<u8> { values.iter().flat_map(|v| v.to_le_bytes()).collect() };
-    let words = |values: &[u32]| -> Vec<u8> { values.iter().flat_map(|v| v.to_le_bytes()).collect() };
+    let floats =
+        |values: &[f32]| -> Vec<u8> { values.iter().flat_map(|v| v.to_le_bytes()).collect() };
+    let words =
+        |values: &[u32]| -> Vec<u8> { values.iter().flat_map(|v| v.to_le_bytes()).collect() };
     let head = [claim.targets.len() as u32, claim.vocab as u32];
     [
         MAGIC.to_vec(),

@@ -1,0 +1,115 @@
+//! What an evaluation costs a program: a forward pass like another, or work that belongs on the clock.
+//!
+//! A program could hand over text in place of trained parameters, at once, and train on it when it is
+//! asked for logits: causal, deterministic, and charged nothing. So what an evaluator does once, at
+//! its start or in single frames, is charged like training, and what it does in every frame must not
+//! cost more than training did for as many tokens.
+
+use crate::{
+    clock::{Charge, Used},
+    track::Clock,
+};
+use forerunner_core::Finding;
+
+/// A frame that takes so many times the CPU time of the median frame does something else besides.
+const UNUSUAL: f64 = 3.0;
+/// Most CPU time for a position, in times of what training took for a token. A forward pass with all
+/// logits handed over takes 0.3 to 0.8 of it.
+const MOST_TIMES: f64 = 3.0;
+/// CPU seconds for one logit that are nobody's fault: handing it over takes a quarter of that.
+const FREE_SECONDS_PER_LOGIT: f64 = 2.5e-8;
+
+/// CPU seconds of an evaluator.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Effort {
+    /// Beyond what every frame takes: its start, its first answer, single frames.
+    pub(crate) once: f64,
+    /// For each position, in the median frame.
+    pub(crate) per_position: f64,
+}
+
+impl Effort {
+    /// Of frames of `n_positions` each; the first one includes the start of the process.
+    pub(crate) fn of(frames: &[f64], n_positions: usize) -> Self {
+        let mut sorted = frames.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let typical = sorted.get(sorted.len() / 2).copied().unwrap_or(0.0);
+        let first = frames.first().map_or(0.0, |first| first - typical);
+        let unusual = frames.iter().skip(1).filter(|seconds| **seconds > UNUSUAL * typical);
+        let once = first.max(0.0) + unusual.map(|seconds| seconds - typical).sum::<f64>();
+        Self { once, per_position: typical / n_positions.max(1) as f64 }
+    }
+
+    /// Seconds by the track's clock that the program is charged for what it did once, at the speed at
+    /// which its training was charged.
+    pub(crate) fn charged(&self, clock: Clock, training: &Charge) -> f64 {
+        let Charge { seconds, used: Used { cpu_seconds, wall_seconds } } = *training;
+        let counted = match clock {
+            Clock::Steps => return 0.0,
+            Clock::Wall => wall_seconds,
+            Clock::Calibrated | Clock::Raw => cpu_seconds,
+        };
+        if counted > 0.0 { self.once * seconds / counted } else { self.once }
+    }
+
+    /// The reason to reject an evaluator that works harder than the trainer did, which took
+    /// `cpu_seconds` for `tokens`.
+    pub(crate) fn finding(&self, cpu_seconds: f64, tokens: u64, vocab: usize) -> Option<Finding> {
+        let training = cpu_seconds / tokens.max(1) as f64;
+        let most = (MOST_TIMES * training).max(FREE_SECONDS_PER_LOGIT * vocab as f64);
+        (self.per_position > most).then(|| {
+            let text = format!(
+                "answering took {:.1} µs of CPU time for a token, training {:.1} µs; an evaluation is \
+                 a forward pass, so do the work in training, where it is timed",
+                1e6 * self.per_position,
+                1e6 * training
+            );
+            Finding::error(format!("verify/{}", Self::NAME), text)
+        })
+    }
+
+    /// Name of the probe.
+    pub(crate) const NAME: &str = "evaluation-cost";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_done_once_is_told_from_what_every_frame_takes() {
+        let check = |frames: &[f64], once: f64, per_position: f64| {
+            let effort = Effort::of(frames, 100);
+            assert!((effort.once - once).abs() < 1e-12, "{effort:?}");
+            assert!((effort.per_position - per_position).abs() < 1e-12, "{effort:?}");
+        };
+        check(&[0.03, 0.01, 0.012, 0.01, 0.009], 0.02, 1e-4);
+        // Work that is put off is found in whichever frame it is done.
+        check(&[0.01, 0.01, 0.91, 0.01, 0.01], 0.9, 1e-4);
+        check(&[0.01], 0.0, 1e-4);
+        check(&[], 0.0, 0.0);
+    }
+
+    #[test]
+    fn it_is_charged_as_training_was() {
+        let effort = Effort { once: 0.5, per_position: 0.0 };
+        let used = Used { cpu_seconds: 10.0, wall_seconds: 4.0 };
+        let training = Charge { seconds: 8.0, used };
+        assert_eq!(effort.charged(Clock::Calibrated, &training), 0.4);
+        assert_eq!(effort.charged(Clock::Wall, &training), 1.0);
+        assert_eq!(effort.charged(Clock::Steps, &training), 0.0);
+    }
+
+    #[test]
+    fn evaluators_that_work_harder_than_trainers_are_found() {
+        let check = |per_position: f64, training: f64, found: bool| {
+            let effort = Effort { once: 0.0, per_position };
+            assert_eq!(effort.finding(training * 1000.0, 1000, 256).is_some(), found);
+        };
+        check(11e-6, 15e-6, false);
+        check(40e-6, 15e-6, false);
+        check(50e-6, 15e-6, true);
+        check(5e-6, 1e-7, false);
+        check(20e-6, 1e-7, true);
+    }
+}
