@@ -7,11 +7,13 @@
 mod browser;
 mod events;
 mod fixture;
+mod hook;
 mod process;
 
 pub use browser::{Browser, Dom, Scheme};
 pub use events::{Log, log_of, parse_lines};
 pub use fixture::{Fixture, example_environment, strange_plugins};
+pub use hook::Hook;
 pub use process::{Running, wait_until_alone};
 
 use std::{

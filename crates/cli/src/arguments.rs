@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Log(Log),
     /// Look at plugins.
     Plugin(Plugin),
+    /// Make, build and try verification hooks.
+    Hook(crate::hook::Hook),
     /// Make data sets.
     Data(Data),
     /// Serve a host over standard input and output (started by the host itself).
@@ -50,6 +52,8 @@ Examples:
   forerunner run quickstart                     a shipped preset
   forerunner run search.toml --set run.seed=7   a run file, one value changed
   forerunner run --resume runs/quickstart-001   go on after Ctrl-C or a crash
+  forerunner run --resume runs/quickstart-001 --confirm record
+                                                try the finished run's best for a record
   forerunner run quickstart --events ndjson     one JSON object per event
 
 A run file:
@@ -68,13 +72,18 @@ A run file:
   mode = \"steady\"        # or \"generations\": replays identically
   slots = 1              # programs measured at the same time, each on its own core
 
+  [[hook]]               # judges every result, besides the environment's own hooks
+  path = \"my_check.wasm\" # or: name = \"an-installed-one\"
+  allow = [\"metrics\"]    # of what the environment grants; all of it unless given
+
   [budget]
   evaluations = 100
   seconds = 3600
 
   [confirm]
   finalists = 3          # measured again on fresh seeds and held-out data
-  seeds = 3";
+  seeds = 3
+  level = \"claim\"        # or \"record\": then the vault, the disguise and a replay";
 
 /// Search for better programs.
 #[derive(Debug, Args)]
@@ -92,6 +101,9 @@ pub(crate) struct Run {
     /// Change a value of the run file, as `key.path=value`; may be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
+    /// How the best programs are confirmed when the search is over, whatever the run file says.
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) confirm: Option<ConfirmLevel>,
     /// Write every event to standard output in this form, and nothing else.
     #[arg(long, value_name = "FORM")]
     pub(crate) events: Option<EventForm>,
@@ -107,6 +119,17 @@ pub(crate) struct Run {
     pub(crate) unsafe_no_sandbox: bool,
 }
 
+/// How much a confirmation has to show.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ConfirmLevel {
+    /// Nothing is confirmed.
+    None,
+    /// Fresh seeds on held-out data.
+    Claim,
+    /// Then, for the best whose claim holds: the vault, the disguise, and a replay.
+    Record,
+}
+
 /// A form of event output.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum EventForm {
@@ -118,6 +141,8 @@ const EVALUATE_EXAMPLES: &str = "\
 Examples:
   forerunner evaluate reference --environment nanogpt --track cpu
   forerunner evaluate my_gpt.rs --environment nanogpt --track cpu --seed 2 --json
+  forerunner evaluate my_gpt.rs --environment nanogpt --track cpu --hook my_check.wasm
+  forerunner evaluate my_gpt.rs --environment nanogpt --track cpu --slice vault --seed 7 --disguise 9
   forerunner evaluate reference --environment nanogpt --track cpu --print > my_gpt.rs";
 
 /// Check and measure one program.
@@ -135,12 +160,25 @@ pub(crate) struct Evaluate {
     /// The injected seed.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// The held-out slice that decides.
+    /// The held-out slice that decides; on val and vault programs are measured as a confirmation
+    /// does it.
     #[arg(long, default_value = "dev")]
     pub(crate) slice: SliceName,
+    /// The secret number of a disguise, to repeat a record's measurement; only where the
+    /// environment can disguise its data.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) disguise: Option<u64>,
     /// Further configuration of the environment, as a JSON object.
     #[arg(long, value_name = "JSON")]
     pub(crate) config: Option<String>,
+    /// A verification hook that judges the result, besides those of the environment; may be given
+    /// several times.
+    #[arg(long, value_name = "WASM")]
+    pub(crate) hook: Vec<PathBuf>,
+    /// Write all that hooks can ask about the evaluation into this file, to try hooks on; artifacts
+    /// go into a folder beside it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save_evidence: Option<PathBuf>,
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,

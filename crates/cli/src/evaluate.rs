@@ -5,12 +5,15 @@ use crate::{
     failure::{Failure, NOT_ACCEPTED},
     paths,
 };
-use forerunner_core::{EnvironmentSpec, EvaluationRequest, Program, Slice, digest};
+use forerunner_core::{EnvironmentSpec, EvaluationRequest, Program, Purpose, Slice, digest};
+use forerunner_hook_tools::Recorded;
 use forerunner_report::EvaluationReport;
 use forerunner_runtime::{
+    config::HookEntry,
     executor::{Launch, Worker},
     registry::Registry,
     single,
+    verification::Hooks,
     worker::Hello,
 };
 use std::{
@@ -27,7 +30,8 @@ pub(crate) fn evaluate(arguments: Evaluate, plugins: &[PathBuf]) -> Result<ExitC
         "reference" => None,
         path => Some(read_program(Path::new(path))?),
     };
-    let launch = launch(&arguments, plugins)?;
+    let registry = Registry::new(paths::plugin_folders(plugins));
+    let launch = launch(&arguments, &registry)?;
     let pick = move |spec: &EnvironmentSpec| match program {
         Some(program) => in_place_of(&spec.reference, program),
         None => spec.reference.clone(),
@@ -43,6 +47,11 @@ pub(crate) fn evaluate(arguments: Evaluate, plugins: &[PathBuf]) -> Result<ExitC
         SliceName::Vault => Slice::Vault,
     };
     let slice = request.slice;
+    request.disguise = arguments.disguise;
+    request.purpose = match slice {
+        Slice::Dev => Purpose::Search,
+        Slice::Val | Slice::Vault => Purpose::Confirm,
+    };
     if !(arguments.timeout.is_finite() && arguments.timeout > 0.0) {
         return Err(Failure::usage("--timeout must be a positive number of seconds"));
     }
@@ -52,8 +61,27 @@ pub(crate) fn evaluate(arguments: Evaluate, plugins: &[PathBuf]) -> Result<ExitC
         drop(writeln!(io::stderr(), "{:3.0} %  {message}", fraction * 100.0));
     };
     let abort = AtomicBool::new(false);
+    let entries: Vec<HookEntry> = arguments
+        .hook
+        .iter()
+        .map(|path| HookEntry { path: Some(path.clone()), ..HookEntry::default() })
+        .collect();
+    let cache_dir = &launch.hello.cache_dir;
+    let hooks = Hooks { registry: &registry, entries: &entries, cache_dir };
     let (spec, program, evaluation) =
-        single::evaluate(&launch, pick, request, &progress, &abort, timeout)?;
+        single::evaluate(&launch, &hooks, pick, request, &progress, &abort, timeout)?;
+    if let Some(path) = &arguments.save_evidence {
+        let recorded = Recorded {
+            environment: spec.name.clone(),
+            track: spec.track.clone(),
+            program: program.clone(),
+            parent: None,
+            seed: arguments.seed,
+            slice,
+            evaluation: evaluation.clone(),
+        };
+        recorded.write(path)?;
+    }
     let report = EvaluationReport {
         program: &program.id(),
         environment: &spec.name,
@@ -74,7 +102,7 @@ pub(crate) fn evaluate(arguments: Evaluate, plugins: &[PathBuf]) -> Result<ExitC
     Ok(if evaluation.is_accepted() { ExitCode::SUCCESS } else { ExitCode::from(NOT_ACCEPTED) })
 }
 
-fn launch(arguments: &Evaluate, plugins: &[PathBuf]) -> Result<Launch, Failure> {
+fn launch(arguments: &Evaluate, registry: &Registry) -> Result<Launch, Failure> {
     let mut config: serde_json::Map<String, serde_json::Value> = match &arguments.config {
         Some(text) => serde_json::from_str(text).map_err(|error| {
             Failure::usage(format_args!(
@@ -89,7 +117,6 @@ fn launch(arguments: &Evaluate, plugins: &[PathBuf]) -> Result<Launch, Failure> 
     if arguments.unsafe_no_sandbox {
         config.insert("unsafe_no_sandbox".to_owned(), true.into());
     }
-    let registry = Registry::new(paths::plugin_folders(plugins));
     let (_, plugin) = registry.find("environment", &arguments.environment, None)?;
     let cache = paths::cache_folder();
     let log_dir = cache.join("evaluate");

@@ -90,7 +90,8 @@ impl From<RunError> for Failure {
 
 impl From<SingleError> for Failure {
     fn from(error: SingleError) -> Self {
-        Self::new(PLUGIN, error)
+        let code = if matches!(error, SingleError::Disguise { .. }) { USAGE } else { PLUGIN };
+        Self::new(code, error)
     }
 }
 

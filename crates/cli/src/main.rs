@@ -4,6 +4,7 @@ mod arguments;
 mod data;
 mod evaluate;
 mod failure;
+mod hook;
 mod paths;
 mod plugin;
 mod report;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Report(report) => report::report(&report),
         Command::Log(log) => show::log(&log),
         Command::Plugin(plugin) => plugin::plugin(&plugin, plugins),
+        Command::Hook(hook) => hook::hook(hook),
         Command::Data(data) => data::data(data, plugins),
         Command::Worker => worker::worker(),
         Command::Completions { shell } => {

@@ -1,7 +1,7 @@
 //! `forerunner run`.
 
 use crate::{
-    arguments::Run,
+    arguments::{ConfirmLevel, Run},
     failure::{Failure, INTERRUPTED},
     paths, report,
 };
@@ -11,7 +11,7 @@ use forerunner_report::{
     terminal::{Live, Look, Stream},
 };
 use forerunner_runtime::{
-    config::RunFile,
+    config::{Level, RunFile},
     engine::{self, Control, RunOptions},
     event::{EndReason, Event, EventKind, Summary},
     registry::Registry,
@@ -44,6 +44,14 @@ pub(crate) fn run(mut arguments: Run, plugins: &[PathBuf]) -> Result<ExitCode, F
             (config, arguments.out.clone().unwrap_or_else(|| paths::next_run_folder(name)))
         }
         (None, None) => return Err(Failure::usage("no run file")),
+    };
+    let config = match arguments.confirm {
+        Some(level) => config.confirming(match level {
+            ConfirmLevel::None => None,
+            ConfirmLevel::Claim => Some(Level::Claim),
+            ConfirmLevel::Record => Some(Level::Record),
+        })?,
+        None => config,
     };
     let control = Control::default();
     watch_signals(&control)?;

@@ -43,6 +43,7 @@ pub(crate) fn show(arguments: &Show) -> Result<ExitCode, Failure> {
     };
     let mut evaluation = made.evaluation;
     evaluation.telemetry.series = store.series(made.evaluation_id)?.into_iter().collect();
+    evaluation.evidence = store.evidence(made.evaluation_id)?;
     let objectives = account.objectives.clone().unwrap_or(Objectives(Vec::new()));
     if arguments.digest {
         let parent = match &made.iteration.parent {
@@ -103,7 +104,7 @@ pub(crate) fn for_reader(text: &str) -> Cow<'_, str> {
     if io::stdout().is_terminal() { sanitize::block(text).into() } else { text.into() }
 }
 
-fn resolve(store: &Store, account: &Account, name: &str) -> Result<ProgramId, Failure> {
+pub(crate) fn resolve(store: &Store, account: &Account, name: &str) -> Result<ProgramId, Failure> {
     let found = match name {
         "best" => best(store, account)?,
         "reference" => store.reference()?,

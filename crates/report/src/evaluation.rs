@@ -1,12 +1,13 @@
 //! One evaluation as JSON for scripts and as text for people.
 
 use crate::chart::sparkline;
+use crate::evidence::{by_severity, hooks, is_of_hook, ledger, probes, severity_word};
 use crate::number::{bytes, number, quantity};
 use crate::profile::{columns, groups, operations, pad, sections};
 use crate::sanitize;
-use forerunner_core::{Evaluation, Finding, Objective, ProgramId, Severity, Slice, Verdict};
+use forerunner_core::{Evaluation, Finding, Objective, ProgramId, Slice, Verdict};
 use serde_json::{Value, json};
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 /// Columns that a curve may take.
 const CURVE_WIDTH: usize = 40;
@@ -32,11 +33,12 @@ pub struct EvaluationReport<'a> {
 
 impl EvaluationReport<'_> {
     /// One JSON object. Every key is always there: `program`, `environment`, `track`, `seed`,
-    /// `slice`, `verdict` (`accepted`, `rejected` or `failed`), `cause` (of a failure, else null),
-    /// `findings` (each with `rule`, `severity`, `message` and, where known, `place`), `metrics`
-    /// and `telemetry` (`series`, `sections`, `operations`, `numbers`, `facts`).
+    /// `slice`, `verdict` (`accepted`, `rejected`, `unverified` or `failed`), `cause` (of a failure,
+    /// else null), `findings` (each with `rule`, `severity`, `message` and, where known, `place`),
+    /// `metrics`, `evidence` (`probes`, `ledger`, `artifacts`, `digest`), `hooks` (what each
+    /// concluded, by name) and `telemetry` (`series`, `sections`, `operations`, `numbers`, `facts`).
     pub fn json(&self) -> Value {
-        let Evaluation { verdict, findings, metrics, telemetry, evidence: _ } = self.evaluation;
+        let Evaluation { verdict, findings, metrics, telemetry, evidence } = self.evaluation;
         let cause = match verdict {
             Verdict::Failed(cause) => Some(cause),
             Verdict::Accepted | Verdict::Rejected | Verdict::Unverified => None,
@@ -51,6 +53,13 @@ impl EvaluationReport<'_> {
             "cause": cause,
             "findings": findings,
             "metrics": metrics,
+            "evidence": {
+                "probes": evidence.probes,
+                "ledger": evidence.ledger,
+                "artifacts": evidence.artifacts,
+                "digest": evidence.digest,
+            },
+            "hooks": hooks(telemetry).collect::<BTreeMap<_, _>>(),
             "telemetry": {
                 "series": telemetry.series,
                 "sections": telemetry.sections,
@@ -61,8 +70,8 @@ impl EvaluationReport<'_> {
         })
     }
 
-    /// The same for people: verdict, findings, metrics, curves, sections, operations, groups of
-    /// parameters, numbers, facts.
+    /// The same for people: verdict, findings (the gravest first), metrics, probes, hooks, ledger,
+    /// curves, sections, operations, groups of parameters, numbers, facts.
     pub fn text(&self) -> String {
         let mut text = String::new();
         let _ = writeln!(text, "{}  program {}", verdict(self.evaluation.verdict), self.program);
@@ -76,6 +85,9 @@ impl EvaluationReport<'_> {
         for block in [
             findings(&self.evaluation.findings),
             self.metrics(),
+            probes(&self.evaluation.evidence),
+            self.hooks(),
+            self.ledger(),
             self.curves(),
             sections(&self.evaluation.telemetry),
             operations(&self.evaluation.telemetry),
@@ -105,6 +117,16 @@ impl EvaluationReport<'_> {
         pairs("metrics", rows.collect())
     }
 
+    fn hooks(&self) -> String {
+        let hooks = hooks(&self.evaluation.telemetry);
+        pairs("hooks", hooks.map(|(k, v)| (sanitize::line(k), sanitize::line(v))).collect())
+    }
+
+    fn ledger(&self) -> String {
+        let rows = ledger(&self.evaluation.evidence).into_iter();
+        pairs("evidence", rows.map(|(k, v)| (sanitize::line(&k), sanitize::line(&v))).collect())
+    }
+
     fn curves(&self) -> String {
         // Those of a group of parameters have a table of their own.
         let series = &self.evaluation.telemetry.series;
@@ -128,12 +150,13 @@ impl EvaluationReport<'_> {
     }
 
     fn facts(&self) -> String {
-        let facts = self.evaluation.telemetry.facts.iter();
+        let facts = &self.evaluation.telemetry.facts;
+        let facts = facts.iter().filter(|(name, _)| !is_of_hook(name));
         pairs("facts", facts.map(|(k, v)| (sanitize::line(k), sanitize::line(v))).collect())
     }
 }
 
-/// `accepted`, `rejected` or `failed`: the words of the JSON form.
+/// `accepted`, `rejected`, `unverified` or `failed`: the words of the JSON form.
 pub(crate) fn verdict_word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Accepted => "accepted",
@@ -170,11 +193,7 @@ pub(crate) fn environment(name: &str, track: &str) -> String {
 
 /// One finding on one line: `error source/no-unsafe main.rs:12: …`.
 fn heading(finding: &Finding) -> String {
-    let severity = match finding.severity {
-        Severity::Note => "note",
-        Severity::Warning => "warning",
-        Severity::Error => "error",
-    };
+    let severity = severity_word(finding.severity);
     let rule = sanitize::line(&finding.rule);
     match &finding.place {
         Some(place) => format!("{severity} {rule} at {}", sanitize::line(place)),
@@ -185,7 +204,7 @@ fn heading(finding: &Finding) -> String {
 /// Findings with their messages indented; messages keep their lines (compilers draw in them).
 fn findings(findings: &[Finding]) -> String {
     let mut text = String::new();
-    for finding in findings {
+    for finding in by_severity(findings) {
         let _ = writeln!(text, "{}", heading(finding));
         for line in sanitize::block(&finding.message).lines() {
             let _ = writeln!(text, "    {}", line.trim_end());
@@ -209,7 +228,7 @@ fn pairs(title: &str, rows: Vec<(String, String)>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use forerunner_core::{Cause, Program, Section};
+    use forerunner_core::{Cause, Probe, Program, Section};
 
     fn report(evaluation: &Evaluation, check: impl Fn(EvaluationReport<'_>)) {
         let objectives =
@@ -299,6 +318,56 @@ mod tests {
     }
 
     #[test]
+    fn what_it_was_judged_by_stands_beside_what_was_measured() {
+        let mut evaluation = Evaluation::accepted("seconds", 28.0);
+        evaluation.verdict = Verdict::Unverified;
+        evaluation.findings = vec![
+            Finding::warning("leak-check/slow", "late probes"),
+            Finding::error("verify/hook", "hook `spin` 0.1.0: verify: no end\x1b[2J"),
+        ];
+        let audit = Probe::new("audit", 1_024, 0).with("residual_probability", 1e-6);
+        evaluation.evidence.probes = vec![Probe::new("causality", 32, 1), audit.with("gain", 0.5)];
+        evaluation.evidence.ledger.insert("scored_tokens".to_owned(), 65_536);
+        evaluation.evidence.digest = Some("abcd".to_owned());
+        let facts = &mut evaluation.telemetry.facts;
+        facts.insert("hook.leak-check".to_owned(), "accepted in 0.31 ms".to_owned());
+        facts.insert("sandbox".to_owned(), "landlock 7".to_owned());
+        report(&evaluation, |report| {
+            insta::assert_snapshot!(report.text(), @"
+            unverified  program 23d67b5f561add689cedc9482eb2a3de
+            nanogpt/cpu, seed 7, dev slice
+
+            error verify/hook
+                hook `spin` 0.1.0: verify: no end
+            warning leak-check/slow
+                late probes
+
+            metrics
+              seconds  28 s
+
+            probes
+              probe         trials   failed
+              causality         32        1
+              audit           1024        0  gain 0.50000, residual_probability 1.0000e-6
+
+            hooks
+              leak-check  accepted in 0.31 ms
+
+            evidence
+              scored_tokens  65,536
+              digest         abcd
+
+            facts
+              sandbox  landlock 7
+            ");
+            let json = report.json();
+            assert_eq!(json["verdict"], "unverified");
+            assert_eq!(json["evidence"]["probes"][1]["numbers"]["gain"], 0.5);
+            assert_eq!(json["hooks"], json!({"leak-check": "accepted in 0.31 ms"}));
+        });
+    }
+
+    #[test]
     fn json_has_every_key_whatever_happened() {
         let finding = Finding::error("compile/error", "mismatched types").at("main.rs:3");
         let failed = Evaluation::failed(Cause::Compile, finding);
@@ -307,6 +376,12 @@ mod tests {
         {
           "cause": "compile",
           "environment": "nanogpt",
+          "evidence": {
+            "artifacts": {},
+            "digest": null,
+            "ledger": {},
+            "probes": []
+          },
           "findings": [
             {
               "message": "mismatched types",
@@ -315,6 +390,7 @@ mod tests {
               "severity": "error"
             }
           ],
+          "hooks": {},
           "metrics": {},
           "program": "23d67b5f561add689cedc9482eb2a3de",
           "seed": 7,

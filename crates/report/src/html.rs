@@ -26,6 +26,7 @@ mod scale;
 mod search;
 mod telemetry;
 mod text;
+mod verification;
 
 use answer::Answer;
 use forerunner_runtime::store::{Store, StoreError};
@@ -66,6 +67,7 @@ impl Report {
             frontier::section(material, points),
             progress::section(material, points),
             lineage::section(material),
+            verification::section(material),
             telemetry::section(material),
             Some(failures::section(material)),
             Some(costs::section(material)),

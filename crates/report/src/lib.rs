@@ -19,12 +19,14 @@
 mod chart;
 mod diff;
 mod evaluation;
+mod evidence;
 mod gain;
 pub mod html;
 mod lineage;
 pub mod ndjson;
 mod number;
 mod profile;
+mod record;
 pub mod sanitize;
 mod summary;
 pub mod terminal;

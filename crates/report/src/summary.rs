@@ -3,9 +3,9 @@
 use crate::evaluation::slice;
 use crate::gain::{against_reference, estimated, interval};
 use crate::number::{count, duration, mean_and_sd, percent, quantity};
-use crate::sanitize;
+use crate::{record, sanitize};
 use forerunner_core::{Direction, Metrics, Objective, Objectives};
-use forerunner_runtime::event::{Confirmation, EndReason, Finalist, Summary};
+use forerunner_runtime::event::{Confirmation, EndReason, Finalist, Record, Summary};
 use std::{cmp::Ordering, fmt::Write as _};
 
 /// Frontier members and finalists that are listed; the rest is counted.
@@ -17,6 +17,7 @@ pub fn summary(summary: &Summary, objectives: &Objectives) -> String {
     let mut text = answer(summary, objectives);
     let blocks = [
         summary.confirmation.as_ref().map(|confirmation| finalists(confirmation, objectives)),
+        record_of(summary).map(|record| record::block(record, objectives)),
         frontier(summary, objectives),
         Some(effort(summary)),
         Some(commands(summary)),
@@ -49,7 +50,11 @@ pub(crate) fn answer(summary: &Summary, objectives: &Objectives) -> String {
             summary.best.short()
         );
     };
-    let mut text = confirmed(confirmation, winner, objectives);
+    let mut text = String::new();
+    if let Some(sentence) = record::sentence(confirmation, objectives) {
+        let _ = writeln!(text, "{sentence}");
+    }
+    text.push_str(&confirmed(confirmation, winner, objectives));
     if winner.program == summary.best {
         let _ = writeln!(text, "In the search (dev): {search}.");
     } else {
@@ -57,6 +62,10 @@ pub(crate) fn answer(summary: &Summary, objectives: &Objectives) -> String {
         let _ = writeln!(text, "In the search (dev) {best} was ahead: {search}.");
     }
     text
+}
+
+fn record_of(summary: &Summary) -> Option<&Record> {
+    summary.confirmation.as_ref()?.record.as_ref()
 }
 
 /// The sentence about the winner on fresh seeds.
@@ -264,6 +273,8 @@ mod tests {
                 slice: Slice::Val,
                 reference: [32.3, 32.6, 31.9].map(|seconds| metrics(seconds, 1.9)).to_vec(),
                 finalists,
+                level: forerunner_runtime::config::Level::Claim,
+                record: None,
             }),
             slot_use: 0.973,
             seconds: 360.4,

@@ -1,10 +1,11 @@
 //! Run files: what a run is made of, as TOML.
 
+mod confirm;
 mod hook;
 
+pub use confirm::{Confirm, Level};
 pub use hook::HookEntry;
 
-use forerunner_core::Slice;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -183,24 +184,6 @@ pub struct Budget {
     pub seconds: Option<f64>,
 }
 
-/// How finalists are measured on fresh seeds when the search is over.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Confirm {
-    /// How many of the best programs; 0 turns confirmation off.
-    pub finalists: usize,
-    /// Fresh seeds for each, and for the reference.
-    pub seeds: usize,
-    /// The held-out slice.
-    pub slice: Slice,
-}
-
-impl Default for Confirm {
-    fn default() -> Self {
-        Self { finalists: 0, seeds: 3, slice: Slice::Val }
-    }
-}
-
 impl RunFile {
     /// Reads the run file at `name`, or the preset of that name in `presets`, and applies
     /// overrides of the form `key.path=value`.
@@ -288,10 +271,20 @@ impl RunFile {
                 && self.run.evaluation_timeout_seconds > 0.0,
             "`run.evaluation_timeout_seconds` must be a positive number\nhint: leave it out for an hour",
         )?;
-        check(
-            self.confirm.finalists == 0 || self.confirm.seeds >= 2,
-            "`confirm.seeds` must be at least 2: one seed has no uncertainty\nhint: set `confirm.finalists = 0` to go without confirmation",
-        )
+        match self.confirm.complaint() {
+            Some(complaint) => check(false, complaint),
+            None => Ok(()),
+        }
+    }
+
+    /// The same with the confirmation at `level`, or without one.
+    ///
+    /// # Errors
+    /// When the settings of the confirmation do not allow it.
+    pub fn confirming(self, level: Option<Level>) -> Result<Self, ConfigError> {
+        let file = Self { confirm: self.confirm.clone().at(level), ..self };
+        file.validate("--confirm")?;
+        Ok(file)
     }
 
     /// Keys in which `other` differs from `self` in more than budget and scheduling of
@@ -480,7 +473,9 @@ mod tests {
             "run.checkers=0",
             "run.evaluation_timeout_seconds=0",
             "confirm={ finalists = 1, seeds = 1 }",
+            "confirm={ finalists = 1, slice = \"dev\", level = \"record\" }",
             "hook=[{}]",
+            "hook=[{ path = \"\" }]",
             "hook=[{ path = \"a.wasm\", name = \"a\" }]",
             "hook=[{ name = \"../a\" }]",
             "hook=[{ name = \"a\" }, { name = \"b\" }, { name = \"a\", allow = [] }]",
@@ -503,6 +498,24 @@ mod tests {
         assert_eq!(one.conflicts(&hooked), [text]);
         let freer = file(&["hook=[{ name = \"a\" }]"]);
         assert_eq!(hooked.conflicts(&freer), [r#"hook.0.allow: ["metrics"] → null"#]);
+    }
+
+    #[test]
+    fn the_level_of_confirmation_may_be_chosen_late() {
+        let file = RunFile::parse("run.toml", GOOD, &[]).expect("good");
+        assert_eq!((file.confirm.finalists, file.confirm.level), (0, Level::Claim));
+        let record = file.clone().confirming(Some(Level::Record)).expect("good");
+        assert_eq!((record.confirm.finalists, record.confirm.level), (3, Level::Record));
+        assert!(file.conflicts(&record).is_empty(), "a finished run can go for a record");
+        let off = record.clone().confirming(None).expect("good");
+        assert_eq!(off.confirm.finalists, 0);
+        let set = ["confirm={ finalists = 1, level = \"record\" }".to_owned()];
+        assert_eq!(file.with(&set).expect("good").confirm.level, Level::Record);
+        let set = ["confirm={ finalists = 2, slice = \"dev\" }".to_owned()];
+        let error = file.with(&set).expect("good").confirming(Some(Level::Record));
+        assert!(
+            error.expect_err("dev").to_string().starts_with("--confirm: a record is chosen on")
+        );
     }
 
     #[test]

@@ -9,7 +9,9 @@ mod complete;
 mod confirm;
 mod cores;
 mod issue;
+mod judge;
 mod lanes;
+mod record;
 mod resume;
 mod search;
 mod slots;
@@ -20,6 +22,7 @@ use crate::{
     executor::{Launch, StartError},
     registry::{PluginError, Registry},
     store::StoreError,
+    verification::VerificationError,
     worker::Hello,
 };
 use std::{
@@ -46,6 +49,9 @@ pub enum RunError {
     /// A worker.
     #[error(transparent)]
     Worker(#[from] StartError),
+    /// The hooks.
+    #[error(transparent)]
+    Verification(#[from] VerificationError),
     /// The reference program could not be measured.
     #[error(
         "the reference program is not accepted: {0}\nhint: `forerunner evaluate reference` shows everything that was found"
@@ -61,6 +67,11 @@ pub enum RunError {
         "the configuration changed since the run started:\n  {0}\nhint: resume without a run file to keep the frozen one, or start another run; budget and slots may change"
     )]
     Changed(String),
+    /// Nothing secret can be drawn for a record.
+    #[error(
+        "the operating system gives no random numbers: {0}\nhint: a record needs them for its seeds and its disguise; `forerunner run --resume` tries again"
+    )]
+    Random(getrandom::Error),
     /// The selector failed.
     #[error("selector `{name}`: {error}")]
     Selector {
@@ -179,7 +190,13 @@ pub fn resumed_config(
     given: Option<RunFile>,
     sets: &[String],
 ) -> Result<RunFile, RunError> {
-    let frozen = crate::store::Store::read(folder)?.config()?;
+    let store = crate::store::Store::read(folder)?;
+    let mut frozen = store.config()?;
+    // What was confirmed stays confirmed: the settings of the last session, not of the first.
+    let settings = store.meta(confirm::SETTINGS)?;
+    if let Some(confirm) = settings.and_then(|text| serde_json::from_str(&text).ok()) {
+        frozen.confirm = confirm;
+    }
     let given = match given {
         Some(given) => given,
         None if sets.is_empty() => return Ok(frozen),

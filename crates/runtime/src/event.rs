@@ -1,5 +1,10 @@
 //! Events: the single output of a run. Terminal, HTML, JSON and store render these.
 
+mod record;
+
+pub use record::{Compared, DisguisePart, Record, RecordPart, RecordPlan, ReplayPart, VaultPart};
+
+use crate::config::Level;
 use forerunner_core::{
     Cause, Evaluation, Finding, Idea, Metrics, Objective, Objectives, ProgramId, Slice,
 };
@@ -142,6 +147,51 @@ pub enum EventKind {
         /// The result.
         evaluation: Evaluation,
     },
+    /// A confirming measurement failed for a reason that is not the program's: the worker was
+    /// lost, or the environment could not measure. It counts as made, and is made once more.
+    MeasurementRepeated {
+        /// The program.
+        program: ProgramId,
+        /// The seed.
+        seed: u64,
+        /// The slice.
+        slice: Slice,
+        /// What happened.
+        reason: String,
+    },
+    /// A program is put to the tests of a record, or an attempt that was cut off is taken up.
+    RecordStarted {
+        /// Program, seeds, disguise.
+        plan: RecordPlan,
+        /// Measurements that are missing at most; a part that refuses saves the later ones.
+        missing: usize,
+    },
+    /// One measurement for a record is complete.
+    RecordMeasured {
+        /// The attempt it belongs to.
+        attempt: u64,
+        /// The part of it.
+        part: RecordPart,
+        /// The program.
+        program: ProgramId,
+        /// The seed.
+        seed: u64,
+        /// The secret number, where the data were disguised.
+        disguise: Option<u64>,
+        /// Digest of all that the program produced, where the environment gives one.
+        digest: Option<String>,
+        /// The result.
+        evaluation: Evaluation,
+    },
+    /// All measurements of a part are there, and were judged.
+    RecordJudged {
+        /// The attempt.
+        attempt: u64,
+        /// The part.
+        part: RecordPart,
+        /// Whether it holds.
+        holds: bool,
+    },
     /// The run is over, or stopped and resumable.
     RunFinished(Box<Summary>),
 }
@@ -231,6 +281,12 @@ pub struct Confirmation {
     pub reference: Vec<Metrics>,
     /// The finalists in the order of the claim: the winner first.
     pub finalists: Vec<Finalist>,
+    /// What was asked for.
+    #[serde(default)]
+    pub level: Level,
+    /// The winner's attempt at a record; `None` when none was asked for, or no claim holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<Record>,
 }
 
 /// One finalist.

@@ -20,7 +20,8 @@ pub fn write<T: Serialize>(to: &mut impl Write, value: &T) -> io::Result<()> {
     to.flush()
 }
 
-/// Reads one frame; `None` at the end of the stream.
+/// Reads one frame; `None` at the end of the stream. Memory grows only with bytes received, whatever
+/// length a frame announces.
 ///
 /// # Errors
 /// When the stream ends inside a frame or its content is not a `T`.
@@ -34,8 +35,10 @@ pub fn read<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T>> 
     if length > MAX_BYTES {
         return Err(io::Error::other("the stream is out of step: not a frame"));
     }
-    let mut bytes = vec![0; length as usize];
-    from.read_exact(&mut bytes)?;
+    let mut bytes = Vec::new();
+    if from.take(u64::from(length)).read_to_end(&mut bytes)? as u64 != u64::from(length) {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     serde_json::from_slice(&bytes).map(Some).map_err(io::Error::other)
 }
 
@@ -43,6 +46,16 @@ pub fn read<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T>> 
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_frame_that_ends_early_is_an_error() {
+        let mut pipe = Vec::new();
+        write(&mut pipe, &"whole").expect("a vector takes everything");
+        for length in 1..pipe.len() {
+            let error = read::<String>(&mut &pipe[..length]).expect_err("a part of a frame");
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{length} bytes");
+        }
+    }
 
     proptest! {
         #[test]

@@ -265,6 +265,31 @@ impl Registry {
         files
     }
 
+    /// The folders in which installed hooks are looked for, in order.
+    pub fn hook_folders(&self) -> impl Iterator<Item = PathBuf> {
+        self.folders.iter().map(|folder| folder.join("hooks"))
+    }
+
+    /// Installed hooks with their files, by name; of two with the same name the first one found.
+    pub fn hooks(&self) -> Vec<(String, PathBuf)> {
+        let mut hooks = std::collections::BTreeMap::new();
+        for folder in self.hook_folders() {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                let is_component = path.extension().is_some_and(|extension| extension == "wasm");
+                if let (true, Some(name)) = (is_component, path.file_stem()) {
+                    hooks.entry(name.to_string_lossy().into_owned()).or_insert(path);
+                }
+            }
+        }
+        hooks.into_iter().collect()
+    }
+
+    /// The file of the installed hook called `name`.
+    pub fn hook(&self, name: &str) -> Option<PathBuf> {
+        self.hooks().into_iter().find(|(known, _)| known == name).map(|(_, path)| path)
+    }
+
     /// Every file with what it says of itself or why it cannot be loaded.
     pub fn list(&self) -> Vec<(PathBuf, Result<Description, PluginError>)> {
         let describe = |path: &PathBuf| Plugin::load(path).map(|plugin| plugin.describe(path));

@@ -3,6 +3,7 @@
 use crate::{
     executor::{Call, Launch, Lost, StartError, Worker},
     registry::{PluginError, Registry},
+    verification::{Hooks, Measured, Verification, VerificationError},
 };
 use forerunner_core::{
     DataReport, DataRequest, Environment, EnvironmentSpec, Error, Evaluation, EvaluationRequest,
@@ -20,9 +21,18 @@ pub enum SingleError {
     /// The plugin.
     #[error(transparent)]
     Plugin(#[from] PluginError),
+    /// The hooks.
+    #[error(transparent)]
+    Verification(#[from] VerificationError),
     /// The worker was lost.
     #[error("{0}\nhint: the worker's log is in {1}")]
     Lost(String, String),
+    /// A disguise was asked of an environment that has none.
+    #[error("environment `{name}` cannot disguise its data\nhint: measure without `--disguise`")]
+    Disguise {
+        /// Its name.
+        name: String,
+    },
     /// The environment could not do its work.
     #[error("{error}")]
     Environment {
@@ -33,13 +43,15 @@ pub enum SingleError {
     },
 }
 
-/// Checks and measures one program in a worker of its own; `program` picks it once the
-/// environment is known. Answers the spec, the program and its evaluation.
+/// Checks, measures and verifies one program in a worker of its own; `program` picks it once the
+/// environment is known. Answers the spec, the program and its evaluation. Hooks are told of no
+/// parent.
 ///
 /// # Errors
 /// When it could not be measured for a reason that is not the program's.
 pub fn evaluate(
     launch: &Launch,
+    hooks: &Hooks<'_>,
     program: impl FnOnce(&EnvironmentSpec) -> Program,
     mut request: EvaluationRequest,
     progress: &(dyn Fn(f64, String) + Sync),
@@ -48,6 +60,10 @@ pub fn evaluate(
 ) -> Result<(EnvironmentSpec, Program, Evaluation), SingleError> {
     let mut worker = Worker::start(launch, "single")?;
     let spec = worker.spec().clone();
+    if request.disguise.is_some() && !spec.disguises {
+        return Err(SingleError::Disguise { name: spec.name });
+    }
+    let verification = Verification::load(&spec, hooks)?;
     let program = program(&spec);
     let call = Call { abort, timeout, progress };
     let lost =
@@ -60,7 +76,10 @@ pub fn evaluate(
         return Ok((spec, program, evaluation));
     }
     request.program = program.clone();
-    let mut evaluation = worker.evaluate(request, &call).map_err(lost)?.map_err(refused)?;
+    let (seed, slice) = (request.seed, request.slice);
+    let evaluation = worker.evaluate(request, &call).map_err(lost)?.map_err(refused)?;
+    let measured = Measured { program: &program, parent: None, seed, slice };
+    let mut evaluation = verification.verify(&measured, evaluation);
     evaluation.findings.splice(0..0, check.findings);
     Ok((spec, program, evaluation))
 }

@@ -138,7 +138,12 @@ pub struct Store {
     _lock: Option<File>,
 }
 
-const SCHEMA_VERSION: i64 = 1;
+/// The part of the schema that came with version 2.
+const EVIDENCE: &str = include_str!("store/evidence.sql");
+/// What this program writes.
+const SCHEMA_VERSION: i64 = 2;
+/// The oldest that it reads. Version 1 has no evidence; it is added when such a run goes on.
+const OLDEST_VERSION: i64 = 1;
 
 impl Store {
     /// Starts a store for a new run in `folder`, which is made when it is not there.
@@ -168,9 +173,12 @@ impl Store {
         let transaction = store.connection.transaction().map_err(&error)?;
         if version == 0 {
             transaction.execute_batch(include_str!("store/schema.sql")).map_err(&error)?;
-            transaction.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(&error)?;
         } else {
             transaction.execute_batch("DELETE FROM meta; DELETE FROM events").map_err(&error)?;
+        }
+        if version < SCHEMA_VERSION {
+            transaction.execute_batch(EVIDENCE).map_err(&error)?;
+            transaction.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(&error)?;
         }
         transaction
             .execute("INSERT INTO meta VALUES ('config', ?1)", [rows::json(config)])
@@ -205,15 +213,29 @@ impl Store {
         if version == 0 {
             return Err(StoreError::Missing { path: folder.to_owned() });
         }
-        if version != SCHEMA_VERSION {
-            let message = format!("store version {version}, this program knows {SCHEMA_VERSION}");
+        if !(OLDEST_VERSION..=SCHEMA_VERSION).contains(&version) {
+            let message = format!(
+                "store version {version}, this program knows {OLDEST_VERSION} to {SCHEMA_VERSION}"
+            );
             return Err(StoreError::Value { path: folder.to_owned(), message });
+        }
+        if write && version < SCHEMA_VERSION {
+            store.upgrade()?;
         }
         store.next_event = store
             .connection
             .query_row("SELECT COALESCE(MAX(seq), -1) + 1 FROM events", [], |row| row.get(0))
             .map_err(&error)?;
         Ok(store)
+    }
+
+    /// Brings a store of an older version to ours, all or nothing.
+    fn upgrade(&mut self) -> Result<()> {
+        let error = self.error();
+        let transaction = self.connection.transaction().map_err(&error)?;
+        transaction.execute_batch(EVIDENCE).map_err(&error)?;
+        transaction.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(&error)?;
+        transaction.commit().map_err(&error)
     }
 
     fn connect(folder: &Path, write: bool) -> Result<Self> {
@@ -311,7 +333,7 @@ impl Store {
         let next_event = self.next_event;
         let transaction = self.connection.transaction().map_err(&error)?;
         let row = rows::write_evaluation(
-            &transaction,
+            (&transaction, &self.path),
             iteration.program.as_ref(),
             program,
             (seed, Slice::Dev, Purpose::Search),
@@ -358,8 +380,8 @@ impl Store {
         let next_event = self.next_event;
         let transaction = self.connection.transaction().map_err(&error)?;
         let how = (seed, slice, Purpose::Confirm);
-        rows::write_evaluation(&transaction, Some(program), None, how, evaluation)
-            .map_err(&error)?;
+        let into = (&*transaction, &*self.path);
+        rows::write_evaluation(into, Some(program), None, how, evaluation).map_err(&error)?;
         let after = rows::write_events(&transaction, next_event, events).map_err(&error)?;
         transaction.commit().map_err(&error)?;
         self.next_event = after;
@@ -429,3 +451,6 @@ fn classify(path: PathBuf, source: rusqlite::Error) -> StoreError {
         _ => StoreError::Database { path, source },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,13 +5,14 @@
 //! the measurement unverified. Who may look at what is decided here; what a hook can do to the
 //! host is the business of `forerunner-verify`.
 
+mod judge;
 mod load;
-mod ruling;
 
 pub use load::{Hooks, VerificationError};
 
 use forerunner_core::{Evaluation, Finding, Permission, Program, Severity, Slice, Verdict};
-use ruling::{Judge, Opinion, Ruling, Subject};
+use forerunner_verify::{Report, Subject};
+use judge::Judge;
 use std::{
     collections::{BTreeMap, BTreeSet},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -93,14 +94,13 @@ impl Verification {
                 evaluation: &evaluation,
             };
             // A bug of ours in one call must not cost the run its slot.
-            let ruling = catch_unwind(AssertUnwindSafe(|| {
-                seat.judge.judge(&subject, &seat.permitted)
-            }))
-            .unwrap_or_else(|_| {
-                let (name, version) = (seat.judge.name(), seat.judge.version());
-                Err(format!("hook `{name}` {version}: its host panicked, which is a bug of ours"))
-            });
-            votes.count(seat, ruling);
+            let report =
+                catch_unwind(AssertUnwindSafe(|| seat.judge.judge(&subject, &seat.permitted)))
+                    .unwrap_or_else(|_| {
+                        let (name, version) = (seat.judge.name(), seat.judge.version());
+                        Err(format!("hook `{name}` {version}: its host panicked: a bug of ours"))
+                    });
+            votes.count(seat, report);
         }
         votes.applied_to(evaluation)
     }
@@ -119,58 +119,47 @@ struct Votes<'a> {
 }
 
 impl<'a> Votes<'a> {
-    fn count(&mut self, seat: &'a Seat, ruling: Result<Ruling, String>) {
+    fn count(&mut self, seat: &'a Seat, report: Result<Report, String>) {
         let (name, version) = (seat.judge.name(), seat.judge.version());
-        let digest = seat.judge.digest();
-        let digest = digest.get(..SHOWN_DIGITS).unwrap_or(digest);
-        let word = match ruling {
+        let word = match report {
             Err(cause) => {
                 self.doubt(cause);
                 "failed".to_owned()
             }
-            Ok(ruling) => {
-                let word = format!(
-                    "{} in {:.2} ms with {} units of fuel",
-                    ruling.opinion.as_str(),
-                    ruling.seconds * 1e3,
-                    ruling.fuel
-                );
-                self.seconds += ruling.seconds;
-                self.hear(name, version, ruling);
-                word
+            Ok(report) => {
+                self.seconds += report.usage.seconds;
+                let usage = report.usage;
+                let word = self.hear(name, version, report);
+                let (seconds, fuel) = (usage.seconds * 1e3, usage.fuel);
+                format!("{word} in {seconds:.2} ms with {fuel} units of fuel")
             }
         };
+        let digest = seat.judge.digest();
+        let digest = digest.get(..SHOWN_DIGITS).unwrap_or(digest);
         self.facts.push((format!("hook.{name}"), format!("{word}; {version}, sha256 {digest}")));
     }
 
-    fn hear(&mut self, name: &'a str, version: &str, ruling: Ruling) {
-        let Ruling { opinion, findings, metrics, .. } = ruling;
-        let says_why = findings.iter().any(|finding| finding.severity == Severity::Error);
+    /// Takes in a report and answers its verdict in a word.
+    fn hear(&mut self, name: &'a str, version: &str, report: Report) -> &'static str {
+        let Report { verdict, findings, metrics, .. } = report;
         self.findings.extend(findings);
-        match opinion {
-            Opinion::Accept if says_why => self.rejected = true,
-            Opinion::Accept => {}
-            Opinion::Reject => {
-                self.rejected = true;
-                if !says_why {
-                    let text = format!("hook `{name}` {version} rejects the result without a word");
-                    self.findings.push(Finding::error(format!("{name}/reject"), text));
-                }
-            }
-            Opinion::Undecided => {
-                self.doubt(format!("hook `{name}` {version} cannot tell from the evidence"));
-            }
-        }
         for (metric, value) in metrics {
-            if !value.is_finite() {
-                self.doubt(format!("hook `{name}` {version}: it computed {value} for `{metric}`"));
-                continue;
-            }
             let (other, before) = *self.metrics.entry(metric.clone()).or_insert((name, value));
             if before != value {
                 self.doubt(format!(
                     "hooks `{other}` and `{name}` disagree on `{metric}`: {before} and {value}"
                 ));
+            }
+        }
+        match verdict {
+            Verdict::Accepted => "accepted",
+            Verdict::Rejected => {
+                self.rejected = true;
+                "rejected"
+            }
+            Verdict::Unverified | Verdict::Failed(_) => {
+                self.doubt(format!("hook `{name}` {version} cannot tell from the evidence"));
+                "undecided"
             }
         }
     }

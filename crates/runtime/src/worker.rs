@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -76,10 +76,52 @@ type Output = Arc<Mutex<Box<dyn Write + Send>>>;
 struct WorkerHost {
     output: Output,
     series: Mutex<BTreeMap<String, Series>>,
+    artifacts: Mutex<Artifacts>,
     last_progress: Mutex<Option<Instant>>,
     cancelled: Arc<AtomicBool>,
     cache_dir: PathBuf,
     artifact_dir: PathBuf,
+}
+
+/// What the call at work has kept.
+#[derive(Default)]
+struct Artifacts {
+    /// What its folder is called after.
+    label: String,
+    /// Its own, so that nothing kept before is ever overwritten; made when it is needed.
+    folder: Option<PathBuf>,
+    files: BTreeMap<String, PathBuf>,
+}
+
+impl Artifacts {
+    fn of(label: String) -> Self {
+        Self { label, ..Self::default() }
+    }
+
+    fn folder(&mut self, within: &Path) -> io::Result<PathBuf> {
+        if let Some(folder) = &self.folder {
+            return Ok(folder.clone());
+        }
+        let folder = new_folder(within, &self.label)?;
+        self.folder = Some(folder.clone());
+        Ok(folder)
+    }
+}
+
+/// Makes a folder called `label`, or `label-2` and so on where there is one.
+fn new_folder(within: &Path, label: &str) -> io::Result<PathBuf> {
+    std::fs::create_dir_all(within)?;
+    let mut folder = within.join(label);
+    for number in 2_u64.. {
+        match std::fs::create_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                folder = within.join(format!("{label}-{number}"));
+            }
+            Err(error) => return Err(error),
+            Ok(()) => break,
+        }
+    }
+    Ok(folder)
 }
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -113,10 +155,17 @@ impl Host for WorkerHost {
                 "artifact name `{name}`: use letters, digits, `.`, `_` and `-`"
             )));
         }
-        let path = self.artifact_dir.join(name);
-        std::fs::create_dir_all(&self.artifact_dir)
-            .and_then(|()| std::fs::write(&path, bytes))
+        let mut artifacts = lock(&self.artifacts);
+        let folder = artifacts.folder(&self.artifact_dir).map_err(|error| {
+            Error::failed(format!(
+                "cannot make a folder in {}: {error}",
+                self.artifact_dir.display()
+            ))
+        })?;
+        let path = folder.join(name);
+        std::fs::write(&path, bytes)
             .map_err(|error| Error::failed(format!("cannot keep {}: {error}", path.display())))?;
+        artifacts.files.insert(name.to_owned(), path.clone());
         Ok(path)
     }
 
@@ -205,6 +254,7 @@ pub fn serve(
     let host = WorkerHost {
         output: output.clone(),
         series: Mutex::default(),
+        artifacts: Mutex::default(),
         last_progress: Mutex::default(),
         cancelled: cancelled.clone(),
         cache_dir: hello.cache_dir.clone(),
@@ -214,6 +264,7 @@ pub fn serve(
         match request {
             ToWorker::Check(program) => {
                 cancelled.store(false, Ordering::Relaxed);
+                *lock(&host.artifacts) = Artifacts::of("check".to_owned());
                 let check =
                     environment.check(&program, &host).map_err(|error| said("check", error));
                 lock(&host.series).clear();
@@ -221,11 +272,15 @@ pub fn serve(
             }
             ToWorker::Evaluate(request) => {
                 cancelled.store(false, Ordering::Relaxed);
+                let label = format!("{}-{}", request.program.id().short(), request.seed);
+                *lock(&host.artifacts) = Artifacts::of(label);
                 let result =
                     environment.evaluate(&request, &host).map_err(|error| said("evaluate", error));
                 let recorded = std::mem::take(&mut *lock(&host.series));
+                let kept = std::mem::take(&mut *lock(&host.artifacts)).files;
                 send(&FromWorker::Evaluated(result.map(|mut evaluation| {
                     evaluation.telemetry.series.extend(recorded);
+                    evaluation.evidence.artifacts = kept;
                     Box::new(evaluation.finite())
                 })))?;
             }
@@ -233,4 +288,41 @@ pub fn serve(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn artifacts_of_two_evaluations_never_overwrite_each_other() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let keep = |label: &str, names: &[&str]| -> Vec<PathBuf> {
+            let host = WorkerHost {
+                output: Arc::new(Mutex::new(Box::new(Vec::new()))),
+                series: Mutex::default(),
+                artifacts: Mutex::new(Artifacts::of(label.to_owned())),
+                last_progress: Mutex::default(),
+                cancelled: Arc::default(),
+                cache_dir: PathBuf::new(),
+                artifact_dir: folder.path().join("artifacts"),
+            };
+            for name in names {
+                assert_eq!(
+                    host.store(name, label.as_bytes()).expect("kept").file_name(),
+                    Path::new(name).file_name()
+                );
+            }
+            assert!(host.store("../out", b"").is_err());
+            lock(&host.artifacts).files.values().cloned().collect()
+        };
+        let (one, again) = (keep("abcd-1", &["a.bin", "b.bin"]), keep("abcd-1", &["a.bin"]));
+        assert_eq!((one.len(), again.len()), (2, 1));
+        assert_eq!(one[0].parent(), one[1].parent());
+        assert_ne!(one[0], again[0]);
+        assert!(one.iter().chain(&again).all(|path| path.is_file()));
+        assert!(keep("efgh-1", &[]).is_empty());
+        let folders = std::fs::read_dir(folder.path().join("artifacts")).expect("made").count();
+        assert_eq!(folders, 2, "an evaluation that keeps nothing needs no folder");
+    }
 }

@@ -7,7 +7,7 @@
 use std::{
     ffi::CString,
     fs::File,
-    io::{self, Write},
+    io::{self, Read, Write},
     os::{
         fd::{AsRawFd, OwnedFd},
         unix::ffi::OsStrExt,
@@ -90,6 +90,9 @@ impl Stage {
         std::env::set_current_dir(&policy.work_dir).map_err(|error| {
             Failure::setup(&format!("cannot enter `{}`", policy.work_dir.display()), error)
         })?;
+        if !layers.read_only_view && !policy.unsafe_no_sandbox {
+            settle_access_times(policy, self.start.argv.first().map(Path::new));
+        }
         pin(policy)?;
         rlimits::apply(&policy.limits, layers.user_namespace).map_err(|error| {
             Failure::floor("resource limits", error, "raise the limits of the calling shell")
@@ -136,7 +139,7 @@ impl Stage {
             pinned: !policy.cores.is_empty(),
             landlock_abi: abi,
             signals_stay_inside: abi >= 6 || layers.pid_namespace,
-            chmod_is_harmless: layers.read_only_view || layers.dropped_root,
+            chmod_is_harmless: layers.read_only_view,
         })?;
         layers.seccomp = true;
         Ok(())
@@ -165,6 +168,21 @@ fn connect_stdin(stdin: &OwnedFd) -> io::Result<()> {
     match unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, CLOSE_ON_EXEC) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Reads from every granted path first. File systems commonly note a reading time only when the last
+/// one is older than the last change or a day, so what the program reads of these leaves no trace for
+/// a later program to see. Where everything is noted (`strictatime`) this does not help.
+fn settle_access_times(policy: &Policy, program: Option<&Path>) {
+    let named = policy.read_only.iter().map(|path| path.as_path()).chain(program);
+    for path in named {
+        // What cannot be read now cannot be read later.
+        if path.is_dir() {
+            drop(std::fs::read_dir(path).map(|mut entries| entries.next().is_some()));
+        } else if path.is_file() {
+            drop(File::open(path).and_then(|mut file| file.read(&mut [0])));
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use std::{
 
 use crate::{
     Child, Error, Finished, Layers, Policy, Profile,
+    disk_usage::DiskUsage,
     init::INIT_ARGUMENT,
     layers::floor_forced,
     message::{self, Report, Start},
@@ -127,6 +128,7 @@ fn launch(
         program_pid,
         profile: policy.profile,
         limits: policy.limits,
+        disk: policy.work_dir_writable.then(|| DiskUsage::new(&policy.work_dir, &policy.limits)),
         layers: layers.clone(),
     };
     let watchdog = watchdog.start(captured, stderr).map_err(supervision)?;

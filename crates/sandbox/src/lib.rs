@@ -36,10 +36,12 @@
 //!
 //! # What a hostile program can still do
 //!
-//! - Use all it was given: its core, its memory, its time; fill the disk with many files if its
-//!   work directory is writable (each is limited, the sum is not).
+//! - Use all it was given: its core, its memory, its time, its space on the disk (polled, so a
+//!   fast writer exceeds it for a moment).
 //! - Learn by `stat` that paths exist, and their sizes and times. Landlock does not hide names.
 //! - Read the clock and the processor's identity, and observe the machine's load and caches.
+//! - Where mounts cannot be made read-only, leave one bit a day for a later run in the access time of
+//!   each file in a granted folder (not of files granted by name, see `confine`).
 //! - Execute itself anew: same process, same limits, same clock.
 //! - Attack the kernel through the calls it is allowed. This is not a virtual machine.
 //!
@@ -57,6 +59,7 @@ mod policy;
 
 mod child;
 mod children;
+mod disk_usage;
 mod launch;
 mod message;
 mod process_tree;

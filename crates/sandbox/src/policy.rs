@@ -79,8 +79,14 @@ pub struct Limits {
     /// Tasks (processes and threads) of the tree. Without a user namespace the kernel counts all
     /// tasks of the user, and the bound is approximate.
     pub processes: u64,
-    /// Size of any single file written, in bytes. The sum over files is not bounded.
+    /// Size of any single file written, in bytes.
     pub file_bytes: u64,
+    /// Space that everything in a writable `work_dir` takes together, in bytes, files included that
+    /// were removed but are still open. Polled several times a second, so a fast writer gets
+    /// further before it is killed; it then counts as ended by SIGXFSZ, as for a single file.
+    pub disk_bytes: u64,
+    /// Files and folders in a writable `work_dir`, polled and ended likewise.
+    pub files: u64,
     /// Open file descriptors per process.
     pub open_files: u64,
     /// Bytes kept of each captured stream (standard output of [`crate::run`], standard error). The
@@ -141,8 +147,9 @@ impl Policy {
 }
 
 impl Default for Limits {
-    /// 4 GiB, 60 CPU seconds, 120 seconds, 64 tasks, files of 256 MiB, 256 descriptors, 1 MiB of
-    /// output: somewhat arbitrary, enough for compiling and running a small training program.
+    /// 4 GiB, 60 CPU seconds, 120 seconds, 64 tasks, files of 256 MiB, 1 GiB in at most 10,000
+    /// files, 256 descriptors, 1 MiB of output: somewhat arbitrary, enough for compiling and running
+    /// a small training program.
     fn default() -> Self {
         Self {
             memory_bytes: 4 << 30,
@@ -150,6 +157,8 @@ impl Default for Limits {
             wall: Duration::from_secs(120),
             processes: 64,
             file_bytes: 256 << 20,
+            disk_bytes: 1 << 30,
+            files: 10_000,
             open_files: 256,
             output_bytes: 1 << 20,
         }

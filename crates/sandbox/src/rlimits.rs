@@ -15,7 +15,7 @@
 //! are per process. The watchdog's poll of the whole tree is the limit proper; these bound what
 //! can happen between two polls.
 //!
-//! Not bounded: the number of files and so the sum of their sizes.
+//! Not bounded here: the number of files and so the sum of their sizes. The watchdog looks at those.
 
 use std::io;
 

@@ -32,8 +32,8 @@ pub(crate) struct Circumstances {
     pub(crate) landlock_abi: u32,
     /// Landlock or a process namespace keeps signals from reaching other sandboxes and users.
     pub(crate) signals_stay_inside: bool,
-    /// Changing permissions can do no harm outside the work directory: a read-only view, or
-    /// another user owns everything else.
+    /// Changing permissions can do no harm outside the work directory: a read-only view. Being
+    /// `nobody` is not enough, since what other tools made belongs to `nobody` too.
     pub(crate) chmod_is_harmless: bool,
 }
 
@@ -80,7 +80,8 @@ fn allowed(circumstances: &Circumstances) -> Result<Rules, seccompiler::BackendE
     rules.extend(open_rules(circumstances.landlock_abi)?);
     rules.extend(process_rules(circumstances)?);
     rules.extend(chmod_rules(circumstances)?);
-    rules.insert(libc::SYS_fcntl, any_of(1, FCNTL_COMMANDS)?);
+    let locks = if tool { LOCK_COMMANDS } else { &[] };
+    rules.insert(libc::SYS_fcntl, any_of(1, &[FCNTL_COMMANDS, locks].concat())?);
     rules.insert(libc::SYS_ioctl, any_of(1, IOCTL_REQUESTS)?);
     rules.insert(libc::SYS_prctl, any_of(0, PRCTL_OPTIONS)?);
     // Only its own limits, and raising those needs a privilege it does not have.
@@ -96,13 +97,17 @@ const FCNTL_COMMANDS: &[i32] = &[
     libc::F_SETFD,
     libc::F_GETFL,
     libc::F_SETFL,
+    libc::F_GETPIPE_SZ,
+];
+
+/// Locks that a tool takes.
+const LOCK_COMMANDS: &[i32] = &[
     libc::F_GETLK,
     libc::F_SETLK,
     libc::F_SETLKW,
     libc::F_OFD_GETLK,
     libc::F_OFD_SETLK,
     libc::F_OFD_SETLKW,
-    libc::F_GETPIPE_SZ,
 ];
 
 /// Is it a terminal, how wide, how much can be read; close on exec; do not block.
@@ -257,5 +262,7 @@ mod tests {
         check(Program, 7, libc::SYS_sched_setaffinity, None);
         check(Tool, 7, libc::SYS_io_uring_setup, None);
         check(Tool, 7, libc::SYS_memfd_create, None);
+        check(Program, 7, libc::SYS_flock, None);
+        check(Tool, 7, libc::SYS_flock, Some(0));
     }
 }

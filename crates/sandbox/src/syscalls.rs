@@ -4,7 +4,8 @@
 //! sockets (a tool may make connected pairs), `io_uring`, `ptrace` and its kin, `memfd_create` (Landlock does not see a memory file,
 //! so one could be executed), System V and POSIX IPC, keys, mounts, modules, clocks, other
 //! processes' descriptors, signals to other processes, `chmod` (for programs),
-//! `chown`, `utimensat`, extended attributes (Landlock does not cover these).
+//! `chown`, `utimensat`, extended attributes (Landlock does not cover these), and for programs locks
+//! on files: two programs that may read the same library could talk through them.
 
 use libc::c_long;
 
@@ -29,7 +30,6 @@ pub(crate) const COMMON: &[c_long] = &[
     libc::SYS_fallocate,
     libc::SYS_ftruncate,
     libc::SYS_fadvise64,
-    libc::SYS_flock,
     libc::SYS_copy_file_range,
     libc::SYS_sendfile,
     libc::SYS_dup,
@@ -66,7 +66,6 @@ pub(crate) const COMMON: &[c_long] = &[
     libc::SYS_mprotect,
     libc::SYS_mremap,
     libc::SYS_madvise,
-    libc::SYS_mincore,
     libc::SYS_msync,
     libc::SYS_brk,
     libc::SYS_membarrier,
@@ -152,9 +151,9 @@ pub(crate) const COMMON_LEGACY: &[c_long] = &[libc::SYS_renameat];
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub(crate) const COMMON_LEGACY: &[c_long] = &[];
 
-/// What a compiler needs besides: processes and waiting for them.
+/// What a compiler needs besides: processes and waiting for them, and locks on files.
 pub(crate) const TOOL: &[c_long] =
-    &[libc::SYS_wait4, libc::SYS_waitid, libc::SYS_setpgid, libc::SYS_setsid];
+    &[libc::SYS_wait4, libc::SYS_waitid, libc::SYS_setpgid, libc::SYS_setsid, libc::SYS_flock];
 
 /// What a compiler needs besides, on x86-64.
 #[cfg(target_arch = "x86_64")]

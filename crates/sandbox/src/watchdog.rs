@@ -1,5 +1,5 @@
-//! The thread that watches one sandbox: wall time, CPU time and memory of the whole tree, captured
-//! output, and the init's report.
+//! The thread that watches one sandbox: wall time, CPU time, memory and disk space of the whole
+//! tree, captured output, and the init's report.
 //!
 //! It sleeps until something happens and otherwise wakes every few milliseconds to look at memory.
 //! When a limit is broken it closes its side of the socket; the init kills the tree and reports.
@@ -21,6 +21,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::{
     Error, Finished, Layers, Limits, Outcome, Profile,
+    disk_usage::DiskUsage,
     message::{self, Ended, Report, Status},
     process_tree::{self, Usage},
 };
@@ -30,6 +31,9 @@ const SAMPLE_PERIOD: Duration = Duration::from_millis(10);
 
 /// Trees cost more to look at than single processes.
 const TREE_SAMPLE_PERIOD: Duration = Duration::from_millis(20);
+
+/// How often the work directory is walked, if it is writable.
+const DISK_PERIOD: Duration = Duration::from_millis(100);
 
 /// How long a kill may take before the init itself is killed.
 const KILL_PATIENCE: Duration = Duration::from_secs(15);
@@ -44,6 +48,8 @@ pub(crate) struct Watchdog {
     pub(crate) program_pid: i32,
     pub(crate) profile: Profile,
     pub(crate) limits: Limits,
+    /// If it can be filled.
+    pub(crate) disk: Option<DiskUsage>,
     pub(crate) layers: Layers,
 }
 
@@ -77,6 +83,7 @@ impl Watchdog {
         let lost = |error: io::Error| Error::Supervision(error.to_string());
         let mut deadline = self.begin + self.limits.wall;
         let mut sample_at = Instant::now();
+        let mut walk_at = self.begin;
         let (mut verdict, mut peak) = (None, 0);
         loop {
             let wake_at = if verdict.is_none() { deadline.min(sample_at) } else { deadline };
@@ -100,7 +107,11 @@ impl Watchdog {
                 let usage = self.usage();
                 peak = peak.max(usage.rss_bytes);
                 verdict = self.judge(usage);
-                sample_at = now + self.sample_period();
+                if verdict.is_none() && now >= walk_at {
+                    verdict = self.judge_disk();
+                    walk_at = Instant::now() + DISK_PERIOD;
+                }
+                sample_at = Instant::now() + self.sample_period();
             }
             if verdict.is_some() {
                 let _ = self.control.shutdown(Shutdown::Write);
@@ -132,6 +143,11 @@ impl Watchdog {
             return Some(Outcome::OutOfMemory);
         }
         (usage.cpu > Duration::from_secs(self.limits.cpu_seconds)).then_some(Outcome::OutOfCpu)
+    }
+
+    fn judge_disk(&self) -> Option<Outcome> {
+        let exceeded = |disk: &DiskUsage| disk.is_exceeded(self.init.id().cast_signed());
+        self.disk.as_ref().is_some_and(exceeded).then_some(Outcome::Signalled(libc::SIGXFSZ))
     }
 
     fn finish(

@@ -130,7 +130,8 @@ mod tests {
         let alarms = (0..TRIALS)
             .filter(|_| {
                 let luck: Vec<f64> = (0..n).map(|_| common * normals.next()).collect();
-                let before: Vec<f64> = luck.iter().map(|luck| luck + own * normals.next()).collect();
+                let before: Vec<f64> =
+                    luck.iter().map(|luck| luck + own * normals.next()).collect();
                 let after: Vec<f64> =
                     luck.iter().map(|luck| loss + spread * (luck + own * normals.next())).collect();
                 let earlier: Vec<f64> = (0..n).map(|_| 5.0 + normals.next()).collect();

@@ -10,6 +10,7 @@ mod macros;
 mod modules;
 mod names;
 mod nesting;
+mod soundness;
 mod std_paths;
 mod text;
 mod tokens;
@@ -154,6 +155,7 @@ impl Rules {
             findings.extend(imports::check(self, source, &names));
             findings.extend(std_paths::check(self, source, &names));
             findings.extend(names::check(self, source, &names));
+            findings.extend(soundness::check(source));
             findings.extend(modules::check(program, source));
         }
         findings.extend(literals::check(self, &syntax));

@@ -30,6 +30,8 @@ fn main() {
         ("compile_bombs_end", compile_bombs_end),
         ("a_program_the_linker_refuses", a_program_the_linker_refuses),
         ("the_compiler_sees_no_other_files", the_compiler_sees_no_other_files),
+        ("the_compiler_sees_no_other_program", the_compiler_sees_no_other_program),
+        ("the_compiler_sees_no_environment", the_compiler_sees_no_environment),
         ("processes_share_the_cache", processes_share_the_cache),
         ("another_compiler_is_refused", another_compiler_is_refused),
         ("a_damaged_harness_is_noticed", a_damaged_harness_is_noticed),
@@ -225,6 +227,41 @@ fn the_compiler_sees_no_other_files(bench: &Bench) {
     assert!(findings[0].message.contains("couldn't read"), "{findings:?}");
     let outside = format!("#[path = {secret:?}] mod x; fn main() {{}}");
     assert!(bench.compiler("secret").check(&Program::single("main.rs", outside)).is_err());
+}
+
+/// Neither what is being compiled beside it, nor what was compiled before, nor itself in `/proc`.
+fn the_compiler_sees_no_other_program(bench: &Bench) {
+    let compiler = bench.compiler("neighbours");
+    let earlier = compiler.build(&Program::single("main.rs", GOOD)).unwrap().binary;
+    let work = bench.cache("neighbours").join("work");
+    let beside = work.join("beside");
+    fs::create_dir(&beside).unwrap();
+    fs::write(beside.join("main.rs"), "fn main() {}").unwrap();
+    let check = |path: &Path| {
+        let source = format!("const S: &[u8] = include_bytes!({path:?}); fn main() {{ S; }}");
+        let error = compiler.build(&Program::single("main.rs", source)).unwrap_err();
+        let CompileError::Refused(findings) = error else { panic!("{error}") };
+        assert!(findings[0].message.contains("couldn't read"), "{path:?}: {findings:?}");
+    };
+    check(&earlier);
+    check(&earlier.with_file_name("result.json"));
+    check(&beside.join("main.rs"));
+    check(Path::new("/proc/self/environ"));
+    check(Path::new("/dev/shm/x"));
+    fs::remove_dir_all(beside).unwrap();
+    assert_eq!(fs::read_dir(work).unwrap().count(), 0, "refused programs leave nothing behind");
+}
+
+/// What cargo and the shell tell this process, rustc is not told.
+fn the_compiler_sees_no_environment(bench: &Bench) {
+    assert!(std::env::var_os("HOME").is_some() && std::env::var_os("CARGO_MANIFEST_DIR").is_some());
+    let source = "\
+const _: () = assert!(option_env!(\"HOME\").is_none());
+const _: () = assert!(option_env!(\"CARGO_MANIFEST_DIR\").is_none());
+const _: () = assert!(option_env!(\"PATH\").is_some());
+fn main() {}
+";
+    bench.compiler("environment").build(&Program::single("main.rs", source)).unwrap();
 }
 
 fn processes_share_the_cache(bench: &Bench) {

@@ -3,7 +3,7 @@
 use crate::{
     command::{self, cargo, has_cargo_command, run},
     console::say,
-    deny, install, invariants, test, tidy, workspace,
+    deny, hooks, install, invariants, redteam, test, tidy, workspace,
 };
 use anyhow::{Context, Result};
 use clap::Args;
@@ -31,7 +31,12 @@ const FAST: &[Step] = &[
     ("clippy", clippy),
 ];
 
-const SLOW: &[Step] = &[("doc", documentation), ("test", tests)];
+const SLOW: &[Step] = &[
+    ("hooks", hooks::check),
+    ("doc", documentation),
+    ("test", tests),
+    ("red team", redteam::check),
+];
 
 impl Check {
     pub(crate) fn run(&self) -> Result<()> {

@@ -3,6 +3,7 @@
 //! ```text
 //! PREFIX/bin/forerunner
 //! PREFIX/lib/forerunner/plugins/lib*.so
+//! PREFIX/lib/forerunner/plugins/hooks/*.wasm
 //! PREFIX/lib/forerunner/harness/nanogpt/     what NanoGPT programs are compiled against
 //! PREFIX/share/forerunner/presets/*.toml
 //! PREFIX/share/forerunner/data/rust-deps/
@@ -11,7 +12,7 @@
 use crate::{
     command,
     console::{plural, say},
-    dataset, workspace,
+    dataset, hooks, workspace,
 };
 use anyhow::{Context, Result, bail};
 use cargo_metadata::{Artifact, CrateType, Message};
@@ -60,6 +61,9 @@ pub(crate) fn install(prefix: &Path, locked: bool) -> Result<()> {
     files.put(built.binary()?, "bin/forerunner")?;
     for plugin in built.plugins()? {
         files.put(plugin, &format!("lib/forerunner/plugins/{}", name_of(plugin)))?;
+    }
+    for hook in hooks::components()? {
+        files.put(&hook, &format!("lib/forerunner/plugins/hooks/{}", name_of(&hook)))?;
     }
     for preset in workspace::presets()? {
         files.put(&preset, &format!("share/forerunner/presets/{}", name_of(&preset)))?;

@@ -10,12 +10,16 @@ mod console;
 mod dataset;
 mod deny;
 mod effects;
+mod fuzz;
+mod hooks;
 mod install;
 mod invariants;
 mod licence;
 mod noise;
 mod processes;
 mod quickstart;
+mod redteam;
+mod sandbox_table;
 mod speedrun;
 mod table;
 mod test;
@@ -37,6 +41,9 @@ Examples:
   cargo xtask effects > docs/effects-cpu-track.md
   cargo xtask noise > docs/noise-cpu-track.md
   cargo xtask torture --kills 100              kill -9 at random instants, then count
+  cargo xtask fuzz --seconds 60                broken input for everything that reads what is not trusted
+  cargo xtask sandbox-table                    what the sandbox blocks and bounds on this machine
+  cargo xtask redteam                          programs that cheat must be refused, honest ones not
   cargo xtask bench overhead --max-programs 3000
   cargo xtask bench slot --json
   cargo xtask bench training --install         beside PyTorch, on one thread";
@@ -65,8 +72,16 @@ enum Command {
     Deny,
     /// Check the absences that docs/ARCHITECTURE.md promises.
     Invariants,
+    /// Rebuild the components of shipped hooks, or check them.
+    Hooks(hooks::Hooks),
     /// Kill searches at random instants and make sure that nothing is lost.
     Torture(torture::Torture),
+    /// Feed broken input to everything that reads what is not trusted.
+    Fuzz(fuzz::Fuzz),
+    /// Try everything that the sandbox must block or bound, in every situation this machine offers.
+    SandboxTable(sandbox_table::SandboxTable),
+    /// Measure programs that game the speedrun, and their honest twins.
+    Redteam(redteam::RedTeam),
     /// Measure what known techniques gain on a track of the speedrun.
     Effects(effects::Effects),
     /// Measure how much results on a track vary, and what a loss is worth in time.
@@ -86,7 +101,11 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run().map(|()| ExitCode::SUCCESS),
         Command::Deny => deny::run().map(|()| ExitCode::SUCCESS),
         Command::Invariants => invariants::run().map(|()| ExitCode::SUCCESS),
+        Command::Hooks(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
         Command::Torture(arguments) => arguments.run(),
+        Command::Fuzz(arguments) => arguments.run(),
+        Command::SandboxTable(arguments) => arguments.run(),
+        Command::Redteam(arguments) => arguments.run(),
         Command::Effects(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
         Command::Noise(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
         Command::Bench(arguments) => arguments.run(),

@@ -76,14 +76,14 @@ impl Bench<'_> {
         let task = self.task(0);
         let cases: Vec<LossCase> =
             CASES.iter().map(|(kind, rows)| case(*kind, *rows, task.vocab, random)).collect();
-        let answers = Sandboxed::with(&place, "loss", self.host, |process| {
-            ask(process, task, &cases)
-        })?;
+        let answers =
+            Sandboxed::with(&place, "loss", self.host, |process| ask(process, task, &cases))?;
         if let (Some(case), Some(answer)) = (cases.first(), answers.first()) {
             let bytes = [MAGIC, &case.encode(), &answer.encode()].concat();
             self.host.store(&format!("claimed-loss-{seed}.bin"), &bytes)?;
         }
-        let objection = cases.iter().zip(&answers).find_map(|(case, answer)| objection(case, answer));
+        let objection =
+            cases.iter().zip(&answers).find_map(|(case, answer)| objection(case, answer));
         Ok(objection.map(|objection| {
             let text = format!(
                 "{objection}; this track requires a training loss that is equivalent to \
@@ -101,7 +101,7 @@ fn ask<P: Process>(
     task: Task<'_>,
     cases: &[LossCase],
 ) -> Result<Vec<LossAnswer>, Trouble> {
-    let converse = || -> Result<Vec<LossAnswer>, Stop> {
+    let mut converse = || -> Result<Vec<LossAnswer>, Stop> {
         process.tell(&task.start())?;
         cases.iter().map(|case| answer(&mut process, case)).collect()
     };
@@ -117,9 +117,8 @@ fn ask<P: Process>(
 fn answer(process: &mut impl Process, case: &LossCase) -> Result<LossAnswer, Stop> {
     process.tell(&FromSupervisor::LossCase(case.clone()))?;
     let limit = 4 * (1 + case.logits.len() as u64);
-    let refuse = |text: String| -> Stop {
-        Trouble::program(Cause::Protocol, "protocol/frame", text).into()
-    };
+    let refuse =
+        |text: String| -> Stop { Trouble::program(Cause::Protocol, "protocol/frame", text).into() };
     match process.receive(limit)? {
         FromProgram::Loss(answer) if answer.gradient.len() == case.logits.len() => Ok(answer),
         FromProgram::Loss(answer) => Err(refuse(format!(

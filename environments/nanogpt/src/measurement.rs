@@ -97,6 +97,7 @@ impl Bench<'_> {
             let curve = self.curve(request, &trained, &scored.value, cores)?;
             let mut findings = verified.findings;
             findings.extend(self.delays(&trained));
+            findings.extend(self.claimed_loss(request.seed, cores)?);
             let scored_loss = self.train_loss(&trained.snapshot, cores)?;
             telemetry.numbers.insert(TRAIN_LOSS_SCORED.into(), scored_loss);
             findings.extend(other_loss(telemetry.series.get(TRAIN_LOSS), scored_loss));

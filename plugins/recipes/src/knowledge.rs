@@ -157,8 +157,9 @@ impl Knowledge {
         let recipes: Vec<(usize, f64)> =
             sum.iter().copied().filter(|(idx, _)| *idx < library.recipes.len()).collect();
         if !outcome.evaluation.is_accepted() {
-            let blameless = [Cause::Worker, Cause::Mutator].map(Verdict::Failed);
-            if !blameless.contains(&outcome.evaluation.verdict) {
+            // Unverified: it is a hook that could not do its work.
+            let [worker, mutator] = [Cause::Worker, Cause::Mutator].map(Verdict::Failed);
+            if ![worker, mutator, Verdict::Unverified].contains(&outcome.evaluation.verdict) {
                 self.failures.add(note.attempt(&outcome.parent));
                 self.blame(&recipes);
             }

@@ -2,8 +2,12 @@
 //!
 //! Programs hold a number; the objective is its distance from zero. Nothing is compiled and
 //! nothing is run, so whatever an iteration costs is the framework's. Certain words in a program
-//! make the environment misbehave: that is how the host's handling of a bad worker is tested.
+//! make the environment misbehave: that is how the host's handling of a bad worker is tested. Others
+//! make the program itself misbehave, as records have to find out.
 
+mod conduct;
+
+use conduct::Conduct;
 use forerunner_sdk::prelude::*;
 use std::time::{Duration, Instant};
 
@@ -15,11 +19,15 @@ pub struct EnvironmentConfig {
     pub evaluate_seconds: f64,
     /// Size of the reference program in bytes.
     pub program_bytes: usize,
+    /// Relative spread of the distance over seeds, in `0.0..1.0`.
+    pub noise: f64,
+    /// Whether the data can be disguised.
+    pub disguises: bool,
 }
 
 impl Default for EnvironmentConfig {
     fn default() -> Self {
-        Self { evaluate_seconds: 0.0, program_bytes: 1100 }
+        Self { evaluate_seconds: 0.0, program_bytes: 1100, noise: 0.0, disguises: true }
     }
 }
 
@@ -32,8 +40,11 @@ impl Trivial {
     /// Makes the environment.
     ///
     /// # Errors
-    /// When `evaluate_seconds` is negative or not finite.
+    /// When `evaluate_seconds` is negative or not finite, or `noise` is outside `0.0..1.0`.
     pub fn new(config: EnvironmentConfig) -> Result<Self> {
+        if !(0.0..1.0).contains(&config.noise) {
+            return Err(Error::config("noise", "must be at least 0 and below 1"));
+        }
         if !(config.evaluate_seconds.is_finite() && config.evaluate_seconds >= 0.0) {
             return Err(Error::config("evaluate_seconds", "must be a finite number, not negative"));
         }
@@ -61,7 +72,9 @@ impl Environment for Trivial {
             .objective(Objective::minimize("distance", ""))
             .reference(self.reference());
         spec.summary = "bring a number to zero".to_owned();
+        spec.grants = Permission::ALL.to_vec();
         spec.fingerprint = format!("{:?}", self.config);
+        spec.disguises = self.config.disguises;
         Ok(spec)
     }
 
@@ -96,7 +109,10 @@ impl Environment for Trivial {
             let finding = Finding::error("trivial/value", "no `value = NUMBER` line");
             return Ok(Evaluation::failed(Cause::Rule, finding));
         };
-        Ok(Evaluation::accepted("distance", value.abs()))
+        let conduct = Conduct::of(text, request, self.config.noise);
+        let mut evaluation = Evaluation::accepted("distance", value.abs() * conduct.factor);
+        evaluation.evidence.digest = conduct.digest;
+        Ok(evaluation)
     }
 }
 

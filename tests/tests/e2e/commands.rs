@@ -1,6 +1,6 @@
 //! Help, completions, and the examples in them.
 
-use forerunner_tests::Scratch;
+use forerunner_tests::{Hook, Scratch};
 
 const COMMANDS: [&str; 10] = [
     "run",
@@ -53,6 +53,7 @@ fn the_run_file_in_the_help_is_a_run_file() {
     let help = scratch.forerunner("run --help").good();
     let (_, example) = help.split_once("A run file:\n").expect("the help shows a run file");
     scratch.write("example.toml", example);
+    scratch.write("my_check.wasm", Hook::new("my-check").accepting());
     let (trivial, nudge) = ("environment.name=trivial", "mutator.0.name=nudge");
     let sets = format!(
         "--set {trivial} --set environment.config={{}} --set {nudge} --set budget.evaluations=3"

@@ -1,12 +1,12 @@
 //! A store in which every text is an attack on whatever shows it.
 
 use forerunner_core::{
-    Cause, Cost, Evaluation, Finding, Idea, Interval, Metrics, Objective, Objectives, Operation,
-    Program, ProgramId, Section, Slice,
+    Cause, Cost, Evaluation, Evidence, Finding, Idea, Interval, Metrics, Objective, Objectives,
+    Operation, Probe, Program, ProgramId, Section, Slice,
 };
 use forerunner_runtime::{
-    config::RunFile,
-    event::{Confirmation, EndReason, Evaluated, Event, EventKind, Finalist, Summary},
+    config::{Level, RunFile},
+    event::{Confirmation, EndReason, Evaluated, Event, EventKind, Finalist, Record, Summary},
     store::{Iteration, Store},
 };
 use std::path::Path;
@@ -18,7 +18,7 @@ pub(crate) const PAYLOAD: &str = "</script></style></title></textarea>--><img sr
     \u{2028}\u{202e}\u{0}\u{1b}[2J";
 
 /// Fields whose text is on the page, by the word that stands before the payload.
-pub(crate) const FIELDS: [&str; 24] = [
+pub(crate) const FIELDS: [&str; 30] = [
     "run",
     "environment",
     "track",
@@ -43,6 +43,12 @@ pub(crate) const FIELDS: [&str; 24] = [
     "worker",
     "setting",
     "identity",
+    "probe",
+    "figure",
+    "hook",
+    "opinion",
+    "ledger",
+    "artifact",
 ];
 
 fn text(field: &str) -> String {
@@ -73,6 +79,14 @@ fn accepted(value: f64) -> Evaluation {
         vec![Operation { name: text("operation"), calls: 1, seconds: value, bytes: 1, flops: 1 }];
     telemetry.numbers.insert(text("number"), value);
     telemetry.facts.insert(text("fact"), text("value"));
+    telemetry.facts.insert(format!("hook.{}", text("hook")), text("opinion"));
+    evaluation.evidence = Evidence {
+        probes: vec![Probe::new(text("probe"), 1, 0).with(text("figure"), 0.5)],
+        ledger: [(text("ledger"), 1)].into(),
+        artifacts: [(text("artifact"), text("file").into())].into(),
+        digest: Some(text("digest")),
+    };
+    let telemetry = &mut evaluation.telemetry;
     telemetry.series.insert(text("series"), vec![(0, 2.0), (1, value)]);
     evaluation
 }
@@ -179,6 +193,31 @@ fn evaluated(iteration: &Iteration, evaluation: Evaluation) -> Event {
     }))
 }
 
+/// An attempt at a record that the replay refuses.
+fn record(gain: serde_json::Value) -> Record {
+    let record = serde_json::json!({
+        "plan": {
+            "attempt": 1, "program": "aa", "reference": "bb", "slice": "vault",
+            "seeds": [1, 2], "disguise": 3, "confidence": 0.97,
+        },
+        "vault": {
+            "reference": [metrics(2.0), metrics(2.0)],
+            "finalist": {
+                "program": "aa", "metrics": [metrics(1.0), metrics(1.0)],
+                "metric": text("metric"), "gain": gain, "holds": true,
+            },
+        },
+        "disguise": {
+            "metrics": [metrics(1.0), {}],
+            "compared": [{ "metric": text("metric"), "logarithmic": false, "test": null }],
+            "holds": false,
+        },
+        "replay": { "first": text("first"), "again": text("again"), "holds": false },
+        "sessions": 1, "repeated": 0, "holds": false,
+    });
+    serde_json::from_value(record).expect("a record")
+}
+
 fn summary(winner: ProgramId) -> Summary {
     let gain = serde_json::json!({
         "mean": 0.7, "low": 0.6, "high": 0.8, "sd": 0.1, "n": 2, "confidence": 0.95,
@@ -195,12 +234,14 @@ fn summary(winner: ProgramId) -> Summary {
         frontier: vec![(winner.clone(), metrics(1.0))],
         confirmation: Some(Confirmation {
             slice: Slice::Val,
+            level: Level::Claim,
+            record: Some(record(gain)),
             reference: vec![metrics(2.0), metrics(2.0)],
             finalists: vec![Finalist {
                 program: winner,
                 metrics: vec![metrics(1.0), metrics(1.0)],
                 metric: text("metric"),
-                gain: Some(serde_json::from_value(gain).expect("an estimate")),
+                gain: Some(serde_json::from_value(gain.clone()).expect("an estimate")),
                 holds: true,
             }],
         }),

@@ -108,7 +108,7 @@ fn a_damaged_plugin_does_not_hide_the_others() {
     let done = scratch.forerunner("plugin list --plugins plugins");
     assert_eq!(done.code, Some(3));
     assert!(done.stderr.contains("plugins/libbroken.so is not a library"), "{}", done.stderr);
-    assert!(done.stdout.contains("environment moody, mutator grumble"), "{}", done.stdout);
+    assert!(done.stdout.contains("environment moody, environment gullible"), "{}", done.stdout);
     assert!(done.stdout.contains("selector islands"), "{}", done.stdout);
 }
 

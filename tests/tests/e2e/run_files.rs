@@ -28,7 +28,7 @@ fn a_misspelt_key_is_shown_in_its_place() {
        |
     13 | [budgets]
        |  ^^^^^^^
-    unknown field `budgets`, expected one of `environment`, `mutator`, `selector`, `run`, `budget`, `confirm`
+    unknown field `budgets`, expected one of `environment`, `mutator`, `selector`, `hook`, `run`, `budget`, `confirm`
     hint: `forerunner run --help` shows an example run file
     ");
 }

@@ -8,9 +8,10 @@ use super::{
 };
 use crate::gain::{change, estimated, interval};
 use crate::number::{count, duration, number, percent};
+use crate::record::{self, drawn, remarks};
 use crate::summary::{answer, direction, spread};
 use forerunner_core::{Direction, Metrics};
-use forerunner_runtime::event::{Confirmation, EndReason, Finalist};
+use forerunner_runtime::event::{Confirmation, EndReason, Finalist, Record};
 
 /// Finalists that are listed.
 const LISTED: usize = 10;
@@ -24,6 +25,8 @@ pub(crate) struct Answer {
     big: String,
     rest: String,
     badge: (&'static str, &'static str),
+    /// What came of an attempt at a record, when one was asked for.
+    record: Option<&'static str>,
     sentences: String,
 }
 
@@ -39,6 +42,7 @@ impl Answer {
                 big: "Nothing measured yet".to_owned(),
                 rest: "not even the reference".to_owned(),
                 badge: ("open", "no result"),
+                record: None,
                 sentences: "The run has not measured its reference program.".to_owned(),
             };
         }
@@ -55,8 +59,9 @@ impl Answer {
             _ if better => ("open", "not confirmed"),
             _ => ("open", "no gain"),
         };
-        let title = format!("{big} {rest}, {}", badge.1);
-        Self { title, big, rest, badge, sentences }
+        let record = summary.confirmation.as_ref().filter(|_| better).and_then(record::verdict);
+        let title = format!("{big} {rest}, {}", record.unwrap_or(badge.1));
+        Self { title, big, rest, badge, record, sentences }
     }
 
     /// What the search's own slice says of its best program.
@@ -92,9 +97,16 @@ impl Answer {
             .with(el("span").class("rest").text(self.rest));
         let badge = el("p")
             .class("badges")
-            .with(el("span").class(&format!("badge {}", self.badge.0)).text(self.badge.1));
+            .with(el("span").class(&format!("badge {}", self.badge.0)).text(self.badge.1))
+            .with_all(self.record.map(|verdict| {
+                let tone = if verdict == "record" { "good" } else { "open" };
+                el("span").class(&format!("badge {tone}")).text(verdict)
+            }));
         let confirmation = material.summary.confirmation.as_ref();
-        let claims = confirmation.map(|c| Markup::all([finalists(material, c), how(c)]));
+        let claims = confirmation.map(|c| {
+            let attempt = c.record.as_ref().map(|record| self::attempt(material, record));
+            Markup::all([finalists(material, c), how(c), attempt.unwrap_or_default()])
+        });
         el("section")
             .attr("id", "answer")
             .attr("aria-labelledby", "answer-heading")
@@ -218,6 +230,26 @@ fn finalists(material: &Material, confirmation: &Confirmation) -> Markup {
         table.push(note(format!("and {more}")));
     }
     table
+}
+
+/// The parts of an attempt at a record.
+fn attempt(material: &Material, record: &Record) -> Markup {
+    let rows = record::rows(record, &material.objectives).into_iter().map(|row| {
+        let class = if row.holds == Some(true) { "badge good" } else { "badge open" };
+        let badge = el("span").class(class).text(row.word()).into();
+        vec![Markup::text(row.part.as_str()), badge, Markup::text(row.text)]
+    });
+    let columns = [Column::text("part"), Column::text("verdict"), Column::text("what was found")];
+    let caption = format!(
+        "The attempt at a record of {} ({})",
+        record.plan.program.short(),
+        crate::evaluation::slice(record.plan.slice)
+    );
+    Markup::all([
+        Markup::from(table(&caption, &columns, rows.collect()).class("stacked")),
+        note(remarks(record)).into(),
+        note(drawn(&record.plan)).into(),
+    ])
 }
 
 /// An estimate with its interval and the line of no gain.

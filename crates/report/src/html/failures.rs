@@ -94,6 +94,7 @@ fn meaning(cause: &str) -> &'static str {
         "worker" => "the measuring process died",
         "mutator" => "the mutator could make no proposal",
         "rejected" => "measured, and refused by a rule",
+        "unverified" => "measured, and a hook could not tell whether to believe it",
         _ => "anything else",
     }
 }

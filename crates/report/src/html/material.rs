@@ -84,6 +84,7 @@ impl Material {
                 EventKind::RunStarted { run: folder, summary, frontier, .. } => {
                     (about, run, frontier_axes, state) = (summary, folder, frontier, State::Open);
                 }
+                EventKind::RecordMeasured { .. } => log.confirmations += 1,
                 EventKind::RunFinished(summary) => state = State::Ended(summary.reason),
                 _ => {}
             }
@@ -170,5 +171,6 @@ fn profile(store: &Store, id: Option<ProgramId>) -> Result<Option<Profile>, Stor
     let Some(id) = id else { return Ok(None) };
     let Some(mut evaluation) = store.search_evaluation(&id)? else { return Ok(None) };
     evaluation.telemetry.series = store.search_series(&id)?.into_iter().collect();
+    evaluation.evidence = store.search_evidence(&id)?;
     Ok(Some(Profile { program: store.program(&id)?.unwrap_or_default(), evaluation, id }))
 }

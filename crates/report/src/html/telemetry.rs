@@ -7,6 +7,7 @@ use super::{
     plot::percent as place,
     text::{Column, Section, code, fold, line, note, pairs, table},
 };
+use crate::evidence::is_of_hook;
 use crate::number::{bytes, number, percent};
 use crate::profile::rate;
 use forerunner_core::{Section as Part, Telemetry};
@@ -255,11 +256,12 @@ fn numbers(sides: &Sides<'_>) -> Markup {
 /// Facts of the program that is shown last.
 fn facts(sides: &Sides<'_>) -> Markup {
     let Some((name, telemetry)) = sides.both().last() else { return Markup::default() };
-    if telemetry.facts.is_empty() {
+    if telemetry.facts.keys().all(|name| is_of_hook(name)) {
         return Markup::default();
     }
-    let names: Vec<String> = telemetry.facts.keys().map(|name| line(name, NAME)).collect();
-    let values = telemetry.facts.values().map(|fact| Markup::text(line(fact, FACT)));
+    let shown = telemetry.facts.iter().filter(|(name, _)| !is_of_hook(name));
+    let (names, values): (Vec<String>, Vec<Markup>) =
+        shown.map(|(name, fact)| (line(name, NAME), Markup::text(line(fact, FACT)))).unzip();
     let list = pairs(names.iter().map(String::as_str).zip(values).take(ROWS)).class("facts");
     fold(Markup::text(format!("How the {name} program was measured")), list).into()
 }

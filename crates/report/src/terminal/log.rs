@@ -5,6 +5,7 @@ use super::status::Status;
 use crate::evaluation::{environment, slice, verdict};
 use crate::gain::{against_reference, reading};
 use crate::number::{count, duration};
+use crate::record::word;
 use crate::sanitize;
 use forerunner_core::{Evaluation, Metrics, Objectives, Severity};
 use forerunner_runtime::event::{EndReason, Evaluated, Event, EventKind, Summary};
@@ -59,6 +60,28 @@ pub(super) fn line(event: &Event, status: &Status, quiet: bool) -> Option<Line> 
             let measured = outcome(evaluation, &status.objectives, None);
             let tone = if evaluation.is_accepted() { Tone::Plain } else { Tone::Bad };
             labelled(tone, "confirmed", format!("{} seed {seed}  {measured}", status.name(program)))
+        }
+        EventKind::MeasurementRepeated { program, seed, slice: of, reason } => {
+            let (name, reason) = (status.name(program), foreign(reason));
+            let text = format!("{name} seed {seed} ({}), once more: {reason}", slice(*of));
+            labelled(Tone::Notice, "repeat", text)
+        }
+        EventKind::RecordStarted { plan, missing } => {
+            let (program, missing) = (plan.program.short(), count(*missing as u64, "measurement"));
+            let of = slice(plan.slice);
+            let text = format!("{program}, attempt {}: {missing}, {of} slice", plan.attempt);
+            labelled(Tone::Plain, "record", text)
+        }
+        EventKind::RecordMeasured { part, program, seed, evaluation, .. } => {
+            let measured = outcome(evaluation, &status.objectives, None);
+            let tone = if evaluation.is_accepted() { Tone::Plain } else { Tone::Bad };
+            let text = format!("{} seed {seed}  {measured}", status.name(program));
+            labelled(tone, part.as_str(), text)
+        }
+        EventKind::RecordJudged { part, holds, .. } => {
+            let tone = if *holds { Tone::Good } else { Tone::Bad };
+            let text = format!("the {} {}", part.as_str(), word(Some(*holds)));
+            labelled(tone, "record", text)
         }
         EventKind::RunFinished(summary) => labelled(Tone::Plain, "end", ended(summary)),
         _ => None,

@@ -136,7 +136,16 @@ impl Status {
                 self.tasks.clear();
                 self.confirmation = Some((0, (programs.len() as u64 + 1) * *seeds as u64));
             }
-            EventKind::Confirmed { .. } => {
+            EventKind::RecordStarted { missing, .. } => {
+                self.tasks.clear();
+                self.confirmation = Some((0, *missing as u64));
+            }
+            EventKind::MeasurementRepeated { .. } => {
+                if let Some((_, all)) = &mut self.confirmation {
+                    *all += 1;
+                }
+            }
+            EventKind::Confirmed { .. } | EventKind::RecordMeasured { .. } => {
                 self.tasks.remove(&None);
                 if let Some((done, _)) = &mut self.confirmation {
                     *done += 1;

@@ -4,7 +4,7 @@ use super::*;
 use forerunner_core::{
     Cause, Evaluation, Finding, Idea, Metrics, Objective, Objectives, ProgramId, Slice, Verdict,
 };
-use forerunner_runtime::event::{EndReason, Evaluated, Summary};
+use forerunner_runtime::event::{RecordPart, RecordPlan, EndReason, Evaluated, Summary};
 
 fn id(letter: char) -> ProgramId {
     ProgramId(letter.to_string().repeat(32))
@@ -317,4 +317,52 @@ fn colours_are_never_the_only_sign() {
     let coloured = show(Look { colour: true, ..Look::plain() }, &events);
     assert!(coloured.contains("\x1b[1m\x1b[32mbest\x1b[0m"), "{coloured}");
     assert_eq!(crate::sanitize::block(&coloured), show(Look::plain(), &events));
+}
+
+#[test]
+fn an_attempt_at_a_record_is_told_measurement_by_measurement() {
+    let plan = RecordPlan {
+        attempt: 1,
+        program: id('a'),
+        reference: id('0'),
+        slice: Slice::Vault,
+        seeds: vec![3, 4],
+        disguise: Some(9),
+        confidence: 0.97,
+    };
+    let measured = |at, part, program, disguise, seconds| {
+        let evaluation = measured(seconds, 1.9);
+        let (attempt, seed, digest) = (1, 3, None);
+        let kind = EventKind::RecordMeasured {
+            attempt,
+            part,
+            program,
+            seed,
+            disguise,
+            digest,
+            evaluation,
+        };
+        event(at, kind)
+    };
+    let judged = |at, part, holds| event(at, EventKind::RecordJudged { attempt: 1, part, holds });
+    let (program, slice) = (id('a'), Slice::Vault);
+    let reason = "the worker process died".to_owned();
+    let events = [
+        search(),
+        vec![
+            event(400.0, EventKind::RecordStarted { plan, missing: 7 }),
+            measured(430.0, RecordPart::Vault, id('0'), None, 32.0),
+            event(431.0, EventKind::MeasurementRepeated { program, seed: 3, slice, reason }),
+            measured(460.0, RecordPart::Vault, id('a'), None, 28.0),
+            judged(460.0, RecordPart::Vault, true),
+            measured(490.0, RecordPart::Disguise, id('a'), Some(9), 40.0),
+            judged(490.0, RecordPart::Disguise, false),
+        ],
+    ]
+    .concat();
+    let text = show(Look::plain(), &events);
+    let told: Vec<&str> = text.lines().skip_while(|line| !line.contains("attempt")).collect();
+    insta::assert_snapshot!(told.join("\n"), @"");
+    let rows = screen(&show(live(100), &events));
+    assert!(rows.contains("confirming on fresh seeds, 3 of 8"), "{rows}");
 }

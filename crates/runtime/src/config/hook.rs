@@ -36,6 +36,7 @@ impl HookEntry {
             Self { path: Some(_), name: Some(_), .. } | Self { path: None, name: None, .. } => {
                 Some(ONE)
             }
+            Self { path: Some(path), .. } if path.as_os_str().is_empty() => Some(ONE),
             Self { name: Some(name), .. } if !is_name(name) => Some(NAME),
             Self { path, name, .. } => entries[..index]
                 .iter()
@@ -63,7 +64,9 @@ mod tests {
 
     #[test]
     fn hooks_are_files_or_names_with_what_they_may_do() {
-        let text = format!("{GOOD}\n[[hook]]\npath = \"x.wasm\"\n[[hook]]\nname = \"y\"\nallow = [\"metrics\", \"probes\"]");
+        let text = format!(
+            "{GOOD}\n[[hook]]\npath = \"x.wasm\"\n[[hook]]\nname = \"y\"\nallow = [\"metrics\", \"probes\"]"
+        );
         let file = parse(&text).expect("good");
         let entry = HookEntry { path: Some("x.wasm".into()), ..HookEntry::default() };
         assert_eq!(file.hooks[0], entry);

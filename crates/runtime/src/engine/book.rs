@@ -6,8 +6,8 @@ use crate::{
     store::{Iteration, Store},
 };
 use forerunner_core::{
-    Attempt, EnvironmentSpec, Evaluation, Finding, Metrics, Objectives, Program, ProgramId,
-    Telemetry, Verdict,
+    Attempt, Cause, EnvironmentSpec, Evaluation, Evidence, Finding, Metrics, Objectives, Program,
+    ProgramId, Telemetry, Verdict,
 };
 use forerunner_stats::Frontier;
 use std::{
@@ -16,7 +16,7 @@ use std::{
     time::Instant,
 };
 
-/// Failed attempts that are remembered for mutators.
+/// Attempts that came to nothing and are remembered for mutators.
 const REMEMBERED_FAILURES: usize = 32;
 
 /// Candidates for confirmation that are remembered; more finalists than this make no sense.
@@ -28,7 +28,7 @@ pub(super) struct Entry {
     pub(super) program: Option<Program>,
     pub(super) evaluation: Evaluation,
     /// Checks that failed on the way.
-    pub(super) failed_checks: Vec<(forerunner_core::Cause, Vec<Finding>)>,
+    pub(super) failed_checks: Vec<(Cause, Vec<Finding>)>,
 }
 
 pub(super) struct Book<'a> {
@@ -147,10 +147,12 @@ impl<'a> Book<'a> {
             }
             Verdict::Rejected => {
                 *self.failures.entry("rejected".to_owned()).or_default() += 1;
+                self.remember(iteration, Cause::Verification, evaluation);
                 (false, false)
             }
             Verdict::Unverified => {
                 *self.failures.entry("unverified".to_owned()).or_default() += 1;
+                self.remember(iteration, Cause::Verification, evaluation);
                 (false, false)
             }
             Verdict::Failed(cause) => {
@@ -183,12 +185,7 @@ impl<'a> Book<'a> {
         self.frontier.insert((id.clone(), metrics.clone()), &point)
     }
 
-    fn remember(
-        &mut self,
-        iteration: &Iteration,
-        cause: forerunner_core::Cause,
-        evaluation: &Evaluation,
-    ) {
+    fn remember(&mut self, iteration: &Iteration, cause: Cause, evaluation: &Evaluation) {
         let Some(parent) = &iteration.parent else { return };
         if self.recent_failures.len() == REMEMBERED_FAILURES {
             self.recent_failures.pop_front();
@@ -198,7 +195,7 @@ impl<'a> Book<'a> {
         self.recent_failures.push_back((parent.clone(), attempt));
     }
 
-    /// The latest failed attempts on a parent, at most three.
+    /// The latest attempts on a parent that failed or were not believed, at most three.
     pub(super) fn failures_of(&self, parent: &ProgramId) -> Vec<Attempt> {
         let of_parent = self.recent_failures.iter().rev().filter(|(id, _)| id == parent);
         of_parent.take(3).map(|(_, attempt)| attempt.clone()).collect()
@@ -295,7 +292,74 @@ impl<'a> Book<'a> {
     }
 }
 
-/// An evaluation without telemetry, which is in the store and differs from replay to replay.
+/// An evaluation without telemetry, which is in the store and differs from replay to replay, and
+/// without evidence, which is for hooks and people: a mutator must not learn from it what is probed.
 pub(super) fn outline(evaluation: &Evaluation) -> Evaluation {
-    Evaluation { telemetry: Telemetry::default(), ..evaluation.clone() }
+    Evaluation {
+        verdict: evaluation.verdict,
+        findings: evaluation.findings.clone(),
+        metrics: evaluation.metrics.clone(),
+        telemetry: Telemetry::default(),
+        evidence: Evidence::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RunFile;
+    use forerunner_core::{Cost, Idea, Probe};
+
+    const RUN: &str = "environment.name = \"x\"\nselector.name = \"x\"\n\
+                       mutator = [{ name = \"x\" }]\nbudget.evaluations = 1";
+
+    #[test]
+    fn mutators_learn_why_an_attempt_came_to_nothing_and_no_more() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let config = RunFile::parse("run", RUN, &[]).expect("a run file");
+        let store = Store::create(folder.path(), &config).expect("a store");
+        let mut sink = |_: &Event| {};
+        let mut book = Book::new(store, &mut sink, Instant::now());
+        let parent = Program::single("x", "1").id();
+        let verdicts = [
+            Verdict::Accepted,
+            Verdict::Rejected,
+            Verdict::Failed(Cause::Crash),
+            Verdict::Unverified,
+        ];
+        for (number, verdict) in (1..).zip(verdicts) {
+            let mut evaluation = Evaluation::accepted("loss", 1.0);
+            evaluation.verdict = verdict;
+            evaluation.findings.push(Finding::error("x/rule", format!("reason {number}")));
+            evaluation.evidence.probes.push(Probe::new("secret", 1, 0));
+            let iteration = Iteration {
+                iteration: number,
+                generation: 1,
+                island: 0,
+                mutator: "m".to_owned(),
+                parent: Some(parent.clone()),
+                program: Some(Program::single("x", number.to_string()).id()),
+                idea: Idea { summary: format!("idea {number}"), ..Idea::default() },
+                cost: Cost::default(),
+                repairs: 0,
+                duplicate: false,
+            };
+            book.count(&iteration, &evaluation);
+            assert!(outline(&evaluation).evidence.is_empty());
+            assert_eq!(outline(&evaluation).findings, evaluation.findings);
+        }
+        let attempts = book.failures_of(&parent);
+        let seen: Vec<_> = attempts
+            .iter()
+            .map(|one| (one.idea.summary.as_str(), one.cause, one.findings[0].message.as_str()))
+            .collect();
+        let expected = [
+            ("idea 4", Cause::Verification, "reason 4"),
+            ("idea 3", Cause::Crash, "reason 3"),
+            ("idea 2", Cause::Verification, "reason 2"),
+        ];
+        assert_eq!(seen, expected);
+        assert_eq!(book.failures["rejected"] + book.failures["unverified"], 2);
+        assert!(book.failures_of(&Program::single("x", "9").id()).is_empty());
+    }
 }

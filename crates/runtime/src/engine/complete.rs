@@ -9,7 +9,7 @@ use super::{
     slots::Ticket,
 };
 use crate::{config::Mode, event::EventKind, store::Iteration};
-use forerunner_core::{Evaluation, Outcome, Program, Standing};
+use forerunner_core::{Evaluation, EvaluationRequest, Outcome, Program, Standing};
 
 impl Search<'_> {
     pub(super) fn prepared(&mut self, prepared: Prepared) -> Result<(), RunError> {
@@ -30,13 +30,14 @@ impl Search<'_> {
                 (true, waiting)
             }
         };
+        let parent = prepared.request.parent.program;
         let entry = Entry {
             iteration: Iteration {
                 iteration,
                 generation: prepared.generation,
                 island: prepared.island,
                 mutator: self.lanes.mutators[prepared.mutator].name.clone(),
-                parent: Some(prepared.request.parent.id.clone()),
+                parent: Some(prepared.request.parent.id),
                 program: id,
                 idea: prepared.idea,
                 cost: prepared.cost,
@@ -52,7 +53,8 @@ impl Search<'_> {
             self.book.show();
         }
         if let (true, Some(program)) = (measure, &entry.program) {
-            self.send_measure(Ticket::Child(iteration), program.clone(), self.search_seed());
+            let request = EvaluationRequest::new(program.clone(), self.search_seed());
+            self.send_request(Ticket::Child(iteration), request, Some(parent));
             self.measuring.insert(iteration, entry);
             Ok(())
         } else {

@@ -2,22 +2,44 @@
 //! only what they say there is claimed.
 
 use super::{
-    RunError,
+    RunError, book,
+    judge::{self, Standing, believed, is_fault},
     search::{Message, Search},
     slots::Ticket,
 };
-use crate::event::{Confirmation, EventKind, Finalist};
-use forerunner_core::{Direction, Metrics, Objective, ProgramId, Seed};
-use forerunner_stats::Estimate;
-use std::collections::BTreeMap;
+use crate::{
+    config::Level,
+    event::{Confirmation, EventKind, Finalist},
+};
+use forerunner_core::{
+    Evaluation, EvaluationRequest, Metrics, ProgramId, Purpose, Seed, Severity, Slice,
+};
+use std::collections::VecDeque;
 
 /// Confidence of the announced interval, before it is shared among the finalists.
 const CONFIDENCE: f64 = 0.95;
 
+/// The store's note of the settings with which a run was confirmed last.
+pub(super) const SETTINGS: &str = "confirm";
+
+/// A confirming measurement to make.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Wanted {
+    pub(super) program: ProgramId,
+    pub(super) seed: u64,
+    pub(super) slice: Slice,
+    pub(super) disguise: Option<u64>,
+    /// Whether a fault of worker or environment would be the second one.
+    pub(super) last_try: bool,
+}
+
 impl Search<'_> {
-    /// `None` when confirmation is off, nothing beat the reference, or the run was interrupted.
+    /// `None` when confirmation is off, nothing beat the reference, or the run was interrupted
+    /// before there was a result.
     pub(super) fn confirm(&mut self) -> Result<Option<Confirmation>, RunError> {
         let settings = self.config.confirm.clone();
+        let text = serde_json::to_string(&settings).unwrap_or_default();
+        self.book.store.set_meta(SETTINGS, &text)?;
         let Some(reference) = self.book.store.reference()? else { return Ok(None) };
         let objectives = self.book.objectives().clone();
         let finalists: Vec<ProgramId> = self
@@ -42,72 +64,139 @@ impl Search<'_> {
         let seeds: Vec<u64> =
             (0..settings.seeds as u64).map(|index| run_seed.derive("confirm", index).0).collect();
 
-        let mut results: BTreeMap<(ProgramId, u64), Metrics> = self
+        let mut made: Vec<(ProgramId, u64, Evaluation)> = self
             .book
             .store
             .confirmations(settings.slice)?
             .into_iter()
-            .map(|one| ((one.program, one.seed), believed(&one.evaluation)))
+            .map(|one| (one.program, one.seed, one.evaluation))
             .collect();
-        let plan: Vec<(ProgramId, u64)> = interleave(&reference, &finalists, &seeds)
+        let wanted: Vec<Wanted> = interleave(&reference, &finalists, &seeds)
             .into_iter()
-            .filter(|key| !results.contains_key(key))
+            .filter_map(|(program, seed)| match standing(&made, &program, seed) {
+                Standing::Done(_) => None,
+                Standing::Missing { last_try } => {
+                    Some(Wanted { program, seed, slice: settings.slice, disguise: None, last_try })
+                }
+            })
             .collect();
-        for (index, (id, seed)) in plan.iter().enumerate() {
-            if let Some(program) = self.book.store.program(id)? {
-                self.send_measure(Ticket::Confirm(index), program, *seed);
-            }
+        let measured = self.measure_all(wanted, &|wanted, evaluation| EventKind::Confirmed {
+            program: wanted.program.clone(),
+            seed: wanted.seed,
+            evaluation: book::outline(evaluation),
+        })?;
+        made.extend(measured.into_iter().map(|(wanted, one)| (wanted.program, wanted.seed, one)));
+        if self.control.is_interrupted() {
+            return Ok(None);
         }
-        let mut open = plan.len();
-        while open > 0 {
+        let of = |id: &ProgramId| -> Vec<Metrics> {
+            let metrics = |seed: &u64| match standing(&made, id, *seed) {
+                Standing::Done(evaluation) => believed(evaluation),
+                Standing::Missing { .. } => Metrics::new(),
+            };
+            seeds.iter().map(metrics).collect()
+        };
+        let on_reference = of(&reference);
+        // The best of several finalists is announced, so each interval is made wider.
+        let confidence = 1.0 - (1.0 - CONFIDENCE) / finalists.len() as f64;
+        let mut finalists: Vec<Finalist> = finalists
+            .into_iter()
+            .map(|id| judge::claim(&objectives.0, &on_reference, id.clone(), of(&id), confidence))
+            .collect();
+        // A claim that holds comes first, then the larger gain; `total_cmp` keeps this an order.
+        let gain = |finalist: &Finalist| finalist.gain.map_or(f64::MIN, |gain| gain.mean);
+        finalists.sort_by(|a, b| b.holds.cmp(&a.holds).then(gain(b).total_cmp(&gain(a))));
+        let record = match (settings.level, finalists.first()) {
+            (Level::Record, Some(winner)) if winner.holds => Some(self.record(reference, winner)?),
+            _ => None,
+        };
+        let (slice, reference, level) = (settings.slice, on_reference, settings.level);
+        Ok(Some(Confirmation { slice, reference, finalists, level, record }))
+    }
+
+    /// Makes measurements in this order, each stored with its `event` the moment it is complete.
+    /// Answers all that were made, without telemetry and without evidence but the digest: fewer
+    /// when the run is stopped, and one more for each fault of worker or environment, which is
+    /// made once more.
+    pub(super) fn measure_all(
+        &mut self,
+        mut wanted: Vec<Wanted>,
+        event: &dyn Fn(&Wanted, &Evaluation) -> EventKind,
+    ) -> Result<Vec<(Wanted, Evaluation)>, RunError> {
+        // No more are on their way than there are slots, so that a repeat takes the place of what
+        // it repeats, beside those that it is compared with.
+        let mut waiting: VecDeque<usize> = (0..wanted.len()).collect();
+        let mut open = 0;
+        let mut made = Vec::new();
+        loop {
+            while open < self.config.run.slots && !self.control.is_interrupted() {
+                let Some(index) = waiting.pop_front() else { break };
+                open += usize::from(self.send_confirming(index, &wanted[index])?);
+            }
+            if open == 0 {
+                break;
+            }
             match self.receive()? {
                 Some(Message::Measured { ticket: Ticket::Confirm(index), evaluation, .. }) => {
                     open -= 1;
-                    let (program, seed) = plan[index].clone();
-                    let outline = super::book::outline(&evaluation);
-                    self.book.hold(EventKind::Confirmed {
-                        program: program.clone(),
-                        seed,
-                        evaluation: outline,
-                    });
-                    self.book.write_confirmation(&program, seed, settings.slice, &evaluation)?;
-                    results.insert((program, seed), believed(&evaluation));
+                    let one = &mut wanted[index];
+                    self.book.hold(event(one, &evaluation));
+                    if is_fault(&evaluation) && !one.last_try {
+                        // Written together with the fault: a repeat that nobody can see is none.
+                        self.book.hold(EventKind::MeasurementRepeated {
+                            program: one.program.clone(),
+                            seed: one.seed,
+                            slice: one.slice,
+                            reason: reason(&evaluation),
+                        });
+                        waiting.push_front(index);
+                    }
+                    let (program, seed, slice) = (&one.program, one.seed, one.slice);
+                    self.book.write_confirmation(program, seed, slice, &evaluation)?;
+                    let mut outline = book::outline(&evaluation);
+                    outline.evidence.digest.clone_from(&evaluation.evidence.digest);
+                    made.push((one.clone(), outline));
+                    one.last_try = true;
                 }
                 Some(Message::Dropped) => open -= 1,
                 _ => {}
             }
         }
-        if self.control.is_interrupted() {
-            return Ok(None);
-        }
-        let of = |id: &ProgramId| -> Vec<Metrics> {
-            seeds
-                .iter()
-                .map(|seed| results.get(&(id.clone(), *seed)).cloned().unwrap_or_default())
-                .collect()
-        };
-        let reference = of(&reference);
-        // The best of several finalists is announced, so each interval is made wider.
-        let confidence = 1.0 - (1.0 - CONFIDENCE) / finalists.len() as f64;
-        let mut finalists: Vec<Finalist> = finalists
-            .into_iter()
-            .map(|id| judge(&objectives.0, &reference, id.clone(), of(&id), confidence))
-            .collect();
-        // A claim that holds comes first, then the larger gain; `total_cmp` keeps this an order.
-        let gain = |finalist: &Finalist| finalist.gain.map_or(f64::MIN, |gain| gain.mean);
-        finalists.sort_by(|a, b| b.holds.cmp(&a.holds).then(gain(b).total_cmp(&gain(a))));
-        Ok(Some(Confirmation { slice: settings.slice, reference, finalists }))
+        Ok(made)
+    }
+
+    /// Says whether there was something to send.
+    fn send_confirming(&self, index: usize, wanted: &Wanted) -> Result<bool, RunError> {
+        let Some(program) = self.book.store.program(&wanted.program)? else { return Ok(false) };
+        let mut request = EvaluationRequest::new(program, wanted.seed);
+        request.slice = wanted.slice;
+        request.purpose = Purpose::Confirm;
+        request.disguise = wanted.disguise;
+        self.send(Ticket::Confirm(index), request)?;
+        Ok(true)
     }
 }
 
-/// The metrics of an accepted evaluation; any other has none.
-fn believed(evaluation: &forerunner_core::Evaluation) -> Metrics {
-    if evaluation.is_accepted() { evaluation.metrics.clone() } else { Metrics::new() }
+/// What the measurements so far say of a program on a seed.
+fn standing<'a>(
+    made: &'a [(ProgramId, u64, Evaluation)],
+    id: &ProgramId,
+    seed: u64,
+) -> Standing<'a> {
+    let of_it = made.iter().filter(|(program, its_seed, _)| program == id && *its_seed == seed);
+    Standing::of(&of_it.map(|(_, _, evaluation)| evaluation).collect::<Vec<_>>())
+}
+
+/// The gravest finding in words.
+fn reason(evaluation: &Evaluation) -> String {
+    let findings = &evaluation.findings;
+    let gravest = findings.iter().find(|one| one.severity == Severity::Error).or(findings.first());
+    gravest.map_or("no reason is known".to_owned(), |one| one.message.clone())
 }
 
 /// All programs on one seed before the next seed, in alternating order, so that a machine that
 /// grows slower or faster does so for all of them.
-fn interleave(
+pub(super) fn interleave(
     reference: &ProgramId,
     finalists: &[ProgramId],
     seeds: &[u64],
@@ -124,60 +213,9 @@ fn interleave(
     plan
 }
 
-/// Compares a finalist with the reference on the first objective that all its measurements have.
-fn judge(
-    objectives: &[Objective],
-    reference: &[Metrics],
-    program: ProgramId,
-    metrics: Vec<Metrics>,
-    confidence: f64,
-) -> Finalist {
-    let values = |of: &[Metrics], name: &str| -> Option<Vec<f64>> {
-        of.iter().map(|metrics| metrics.get(name).copied()).collect()
-    };
-    let leading = objectives.first();
-    let metric = leading.map(|objective| objective.metric.clone()).unwrap_or_default();
-    let gain = leading.and_then(|objective| {
-        let (reference, program) = (values(reference, &metric)?, values(&metrics, &metric)?);
-        match objective.direction {
-            Direction::Minimize => Estimate::paired_log_ratio(&reference, &program, confidence),
-            Direction::Maximize => Estimate::paired_log_ratio(&program, &reference, confidence),
-        }
-    });
-    let holds = gain.is_some_and(|gain| gain.is_bounded() && gain.low > 0.0);
-    Finalist { program, metrics, metric, gain, holds }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn metrics(name: &str, values: &[f64]) -> Vec<Metrics> {
-        values.iter().map(|value| Metrics::from([(name.to_owned(), *value)])).collect()
-    }
-
-    #[test]
-    fn a_gain_holds_only_when_its_interval_excludes_zero() {
-        let objectives = [Objective::minimize("seconds", "s")];
-        let check = |reference: &[f64], program: &[f64], expected: bool| {
-            let (reference, program) = (metrics("seconds", reference), metrics("seconds", program));
-            let one = judge(&objectives, &reference, ProgramId::default(), program, 0.95);
-            assert_eq!(one.holds, expected, "{:?}", one.gain);
-        };
-        check(&[20.0, 21.0, 20.5], &[10.0, 10.4, 10.3], true);
-        check(&[20.0, 21.0, 20.5], &[19.0, 22.0, 20.0], false);
-        check(&[20.0, 21.0, 20.5], &[30.0, 31.0, 30.0], false);
-    }
-
-    #[test]
-    fn a_measurement_without_the_metric_supports_no_claim() {
-        let objectives = [Objective::minimize("seconds", "s")];
-        let reference = metrics("seconds", &[20.0, 20.1, 20.2]);
-        let mut program = metrics("seconds", &[10.0, 10.1, 10.2]);
-        program[1].clear();
-        let one = judge(&objectives, &reference, ProgramId::default(), program, 0.95);
-        assert_eq!((one.gain, one.holds), (None, false));
-    }
 
     #[test]
     fn every_seed_measures_every_program() {

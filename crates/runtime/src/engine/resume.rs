@@ -9,11 +9,12 @@ use crate::{config::Mode, event::EventKind, store::StoredIteration};
 use forerunner_core::Program;
 use std::collections::BTreeSet;
 
-/// Reads what the store holds and makes sure that it belongs to this environment. A new run gets
-/// the environment's identity written down instead.
+/// Reads what the store holds and makes sure that it belongs to this environment and was judged by
+/// the same hooks. A new run gets both identities written down instead.
 pub(super) fn check(
     book: &mut Book<'_>,
     reference: &Program,
+    hooks: &str,
 ) -> Result<Vec<StoredIteration>, RunError> {
     let identity = format!(
         "{} {} {} {}",
@@ -22,14 +23,24 @@ pub(super) fn check(
         book.task.fingerprint,
         reference.id()
     );
-    match book.store.meta("environment")? {
-        None => book.store.set_meta("environment", &identity)?,
-        Some(known) if known == identity => {}
-        Some(known) => {
-            let change =
-                format!("environment (name, track, fingerprint, reference): {known} → {identity}");
-            return Err(RunError::Changed(change));
-        }
+    let Some(known) = book.store.meta("environment")? else {
+        book.store.set_meta("hooks", hooks)?;
+        book.store.set_meta("environment", &identity)?;
+        return Ok(book.store.iterations()?);
+    };
+    if known != identity {
+        let change =
+            format!("environment (name, track, fingerprint, reference): {known} → {identity}");
+        return Err(RunError::Changed(change));
+    }
+    // A run from before there were hooks had none.
+    let judged_by = book.store.meta("hooks")?.unwrap_or_default();
+    if judged_by != hooks {
+        let word =
+            |hooks: &str| if hooks.is_empty() { "none".to_owned() } else { hooks.to_owned() };
+        let change =
+            format!("hooks (name, version, digest): {} → {}", word(&judged_by), word(hooks));
+        return Err(RunError::Changed(change));
     }
     Ok(book.store.iterations()?)
 }
@@ -66,7 +77,11 @@ impl Search<'_> {
         if let Some(generation) = open {
             self.set_next((generation - 1) * children + 1);
         }
-        for one in stored {
+        for mut one in stored {
+            if !one.evaluation.is_accepted() {
+                // Mutators get the reasons again.
+                one.evaluation.findings = self.book.store.findings(one.evaluation_id)?;
+            }
             let program = match &one.iteration.program {
                 Some(id) => self.book.store.program(id)?,
                 None => None,

@@ -11,12 +11,13 @@ use super::{
 use crate::{
     config::{Mode, RunFile},
     event::{EndReason, Event, EventKind, Summary},
+    registry::Registry,
     store::{Iteration, Store},
+    verification::{Hooks, Verification},
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use forerunner_core::{
-    Cost, EnvironmentSpec, Error, Evaluation, EvaluationRequest, Idea, Program, Purpose, Seed,
-    Selector, Slice,
+    Cost, EnvironmentSpec, Error, Evaluation, EvaluationRequest, Idea, Program, Seed, Selector,
 };
 use std::{
     collections::BTreeMap,
@@ -79,6 +80,9 @@ pub(super) struct Search<'a> {
     /// The same, for the slots.
     slot_cores: Arc<OnceLock<Vec<Vec<usize>>>>,
     core_locks: Option<PathBuf>,
+    /// The hooks, for the slots.
+    verification: Arc<OnceLock<Verification>>,
+    registry: Registry,
 }
 
 /// The generation at work.
@@ -115,11 +119,13 @@ impl<'a> Search<'a> {
         let (measures, measure_queue) = unbounded();
         let timeout = Duration::from_secs_f64(config.run.evaluation_timeout_seconds);
         let slot_cores = Arc::new(OnceLock::new());
+        let verification = Arc::new(OnceLock::new());
         let mut threads: Vec<_> = (0..config.run.slots)
             .map(|index| {
                 let slot = Slot {
                     index,
                     cores: Arc::clone(&slot_cores),
+                    verification: Arc::clone(&verification),
                     launch: launch.clone(),
                     timeout,
                     control: control.clone(),
@@ -174,6 +180,8 @@ impl<'a> Search<'a> {
             cores,
             slot_cores,
             core_locks,
+            verification,
+            registry,
             config,
         })
     }
@@ -201,7 +209,8 @@ impl<'a> Search<'a> {
         drop(self.slot_cores.set(self.cores.slots.clone()));
         let reference = spec.reference.clone();
         self.book.begin(spec);
-        let stored = resume::check(&mut self.book, &reference)?;
+        let hooks = self.load_hooks()?;
+        let stored = resume::check(&mut self.book, &reference, &hooks)?;
         self.book.emit(EventKind::RunStarted {
             run: self.book.store.folder().display().to_string(),
             environment: self.book.task.name.clone(),
@@ -246,6 +255,17 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// Loads the hooks of the environment and the operator, for the slots; answers who they are.
+    fn load_hooks(&self) -> Result<String, RunError> {
+        let cache_dir = &self.lanes.launch.hello.cache_dir;
+        let (registry, entries) = (&self.registry, &self.config.hooks[..]);
+        let hooks = Hooks { registry, entries, cache_dir };
+        let verification = Verification::load(&self.book.task, &hooks)?;
+        let identity = verification.identity();
+        drop(self.verification.set(verification));
+        Ok(identity)
+    }
+
     pub(super) fn selector_error(&self, error: Error) -> RunError {
         RunError::Selector { name: self.config.selector.name.clone(), error }
     }
@@ -257,7 +277,8 @@ impl<'a> Search<'a> {
     }
 
     fn measure_reference(&mut self, reference: &Program) -> Result<(), RunError> {
-        self.send_measure(Ticket::Reference, reference.clone(), self.search_seed());
+        let request = EvaluationRequest::new(reference.clone(), self.search_seed());
+        self.send_request(Ticket::Reference, request, None);
         let evaluation = loop {
             match self.receive()? {
                 Some(Message::Measured { ticket: Ticket::Reference, evaluation, .. }) => {
@@ -301,16 +322,33 @@ impl<'a> Search<'a> {
         self.insert(&entry)
     }
 
-    pub(super) fn send_measure(&self, ticket: Ticket, program: Program, seed: u64) {
-        let mut request = EvaluationRequest::new(program, seed);
-        if let Ticket::Confirm(_) = ticket {
-            request.slice = self.config.confirm.slice;
-            request.purpose = Purpose::Confirm;
-        } else {
-            request.slice = Slice::Dev;
-        }
+    /// Asks for another measurement of a stored program.
+    pub(super) fn send(&self, ticket: Ticket, request: EvaluationRequest) -> Result<(), RunError> {
+        let parent = self.parent_of(&request.program)?;
+        self.send_request(ticket, request, parent);
+        Ok(())
+    }
+
+    /// Hands a measurement to whichever slot is free first.
+    pub(super) fn send_request(
+        &self,
+        ticket: Ticket,
+        request: EvaluationRequest,
+        parent: Option<Program>,
+    ) {
         if let Some(measures) = &self.measures {
-            drop(measures.send(Measure { ticket, request }));
+            drop(measures.send(Measure { ticket, request, parent }));
+        }
+    }
+
+    /// What a stored program was made from, when there are hooks to show it to.
+    fn parent_of(&self, program: &Program) -> Result<Option<Program>, RunError> {
+        if self.verification.get().is_none_or(Verification::is_empty) {
+            return Ok(None);
+        }
+        match self.book.store.parent(&program.id())? {
+            Some(parent) => Ok(self.book.store.program(&parent)?),
+            None => Ok(None),
         }
     }
 

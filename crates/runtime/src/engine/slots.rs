@@ -1,13 +1,19 @@
 //! Slots: threads that measure, each with a worker process and a core to itself.
 
 use super::{Control, search::Message};
-use crate::executor::{Call, Launch, Lost, Worker};
+use crate::{
+    executor::{Call, Launch, Lost, Worker},
+    verification::{Measured, Verification},
+};
 use crossbeam_channel::{Receiver, Sender};
-use forerunner_core::{Cause, Error, Evaluation, EvaluationRequest, Finding};
+use forerunner_core::{Cause, Error, Evaluation, EvaluationRequest, Finding, Program};
 use std::{
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
+
+/// Rule of the finding that says why an environment could not measure.
+pub(super) const ENVIRONMENT_ERROR: &str = "environment/error";
 
 /// What a measurement is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +28,8 @@ pub(super) enum Ticket {
 pub(super) struct Measure {
     pub(super) ticket: Ticket,
     pub(super) request: EvaluationRequest,
+    /// What the program was made from, for the hooks.
+    pub(super) parent: Option<Program>,
 }
 
 /// One slot.
@@ -29,6 +37,8 @@ pub(super) struct Slot {
     pub(super) index: usize,
     /// The cores that each slot has to itself, once they are chosen: before the first measurement.
     pub(super) cores: Arc<OnceLock<Vec<Vec<usize>>>>,
+    /// The hooks, once the environment is known: before the first measurement.
+    pub(super) verification: Arc<OnceLock<Verification>>,
     pub(super) launch: Launch,
     pub(super) timeout: Duration,
     pub(super) control: Control,
@@ -44,7 +54,7 @@ impl Slot {
             drop(self.messages.send(Message::Ready(Box::new(started.spec().clone()))));
             worker = Some(started);
         }
-        for Measure { ticket, mut request } in measures {
+        for Measure { ticket, mut request, parent } in measures {
             if self.control.is_stopping() {
                 drop(self.messages.send(Message::Dropped));
                 continue;
@@ -67,16 +77,25 @@ impl Slot {
                 timeout: self.timeout,
                 progress: &progress,
             };
+            let hooks = self.verification.get().filter(|hooks| !hooks.is_empty());
+            let (seed, slice) = (request.seed, request.slice);
+            let program = hooks.map(|_| request.program.clone());
             let answer = current.evaluate(request, &call);
             let evaluation = match answer {
-                Ok(Ok(evaluation)) => evaluation,
+                Ok(Ok(evaluation)) => match hooks.zip(program.as_ref()) {
+                    Some((hooks, program)) => {
+                        let measured = Measured { program, parent: parent.as_ref(), seed, slice };
+                        hooks.verify(&measured, evaluation)
+                    }
+                    None => evaluation,
+                },
                 Ok(Err(Error::Cancelled)) | Err(Lost::Aborted) => {
                     drop(self.messages.send(Message::Dropped));
                     continue;
                 }
                 Ok(Err(error)) => Evaluation::failed(
                     Cause::Other,
-                    Finding::error("environment/error", error.to_string()),
+                    Finding::error(ENVIRONMENT_ERROR, error.to_string()),
                 ),
                 Err(lost) => {
                     let reason = lost.to_string();

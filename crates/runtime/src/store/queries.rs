@@ -1,8 +1,10 @@
 //! Reading a store.
 
-use super::{Iteration, Result, Store, StoreError, StoredConfirmation, StoredIteration, rows};
+use super::{
+    Iteration, Result, SCHEMA_VERSION, Store, StoreError, StoredConfirmation, StoredIteration, rows,
+};
 use crate::event::Event;
-use forerunner_core::{Evaluation, Finding, Program, ProgramId, Series, Severity, Slice};
+use forerunner_core::{Evaluation, Evidence, Finding, Program, ProgramId, Series, Severity, Slice};
 use rusqlite::OptionalExtension;
 use serde::de::DeserializeOwned;
 
@@ -185,22 +187,76 @@ impl Store {
         rows.and_then(Iterator::collect).map_err(self.error())
     }
 
-    /// The curves of a program's search evaluation. Of several the first is meant: the others took
-    /// over its result without them.
+    /// The evidence recorded with an evaluation; runs of older versions have none.
+    ///
+    /// # Errors
+    /// When the store is damaged.
+    pub fn evidence(&self, evaluation: i64) -> Result<Evidence> {
+        if self.version()? < SCHEMA_VERSION {
+            return Ok(Evidence::default());
+        }
+        let text: Option<String> = self
+            .connection
+            .prepare_cached("SELECT json FROM evidence WHERE evaluation = ?1")
+            .and_then(|mut statement| {
+                statement.query_row([evaluation], |row| row.get(0)).optional()
+            })
+            .map_err(self.error())?;
+        let Some(text) = text else { return Ok(Evidence::default()) };
+        let mut evidence: Evidence = self.decode(&text)?;
+        for path in evidence.artifacts.values_mut() {
+            // One that is absolute stays as it is.
+            *path = self.path.join(&*path);
+        }
+        Ok(evidence)
+    }
+
+    /// The evidence of a program's search evaluation.
+    ///
+    /// # Errors
+    /// When the store is damaged.
+    pub fn search_evidence(&self, id: &ProgramId) -> Result<Evidence> {
+        let row = self.first_search_evaluation(id)?;
+        row.map_or(Ok(Evidence::default()), |row| self.evidence(row))
+    }
+
+    /// The curves of a program's search evaluation.
     ///
     /// # Errors
     /// When the store is damaged.
     pub fn search_series(&self, id: &ProgramId) -> Result<Vec<(String, Series)>> {
-        let row: Option<i64> = self
+        let row = self.first_search_evaluation(id)?;
+        row.map_or(Ok(Vec::new()), |row| self.series(row))
+    }
+
+    /// The program that the search first made this one from; the reference has none.
+    ///
+    /// # Errors
+    /// When the store is damaged.
+    pub fn parent(&self, program: &ProgramId) -> Result<Option<ProgramId>> {
+        let parent: Option<Option<String>> = self
             .connection
+            .prepare_cached(
+                "SELECT parent FROM iterations WHERE program = ?1 ORDER BY iteration LIMIT 1",
+            )
+            .and_then(|mut statement| {
+                statement.query_row([&program.0], |row| row.get(0)).optional()
+            })
+            .map_err(self.error())?;
+        Ok(parent.flatten().map(ProgramId))
+    }
+
+    /// Of several evaluations of a program the first has curves and evidence: the others took over
+    /// its result without them.
+    fn first_search_evaluation(&self, id: &ProgramId) -> Result<Option<i64>> {
+        self.connection
             .prepare_cached(
                 "SELECT id FROM evaluations
                  WHERE program = ?1 AND purpose = 'search' AND cause IS NOT 'worker'
                  ORDER BY id LIMIT 1",
             )
             .and_then(|mut statement| statement.query_row([&id.0], |row| row.get(0)).optional())
-            .map_err(self.error())?;
-        row.map_or(Ok(Vec::new()), |row| self.series(row))
+            .map_err(self.error())
     }
 
     /// All confirming measurements on `slice`, in order of completion.
@@ -211,18 +267,24 @@ impl Store {
         let mut statement = self
             .connection
             .prepare_cached(
-                "SELECT program, seed, verdict, cause, metrics, telemetry FROM evaluations
+                "SELECT id, program, seed, verdict, cause, metrics, telemetry FROM evaluations
                  WHERE purpose = 'confirm' AND slice = ?1 ORDER BY id",
             )
             .map_err(self.error())?;
         let rows = statement.query_map([rows::slice_name(slice)], |row| {
-            Ok(StoredConfirmation {
-                program: ProgramId(row.get(0)?),
-                seed: row.get::<_, i64>(1)? as u64,
-                evaluation: rows::read_evaluation(row, 2)?,
-            })
+            let one = StoredConfirmation {
+                program: ProgramId(row.get(1)?),
+                seed: row.get::<_, i64>(2)? as u64,
+                evaluation: rows::read_evaluation(row, 3)?,
+            };
+            Ok((row.get::<_, i64>(0)?, one))
         });
-        rows.and_then(Iterator::collect).map_err(self.error())
+        let rows: Vec<_> = rows.and_then(Iterator::collect).map_err(self.error())?;
+        let with_findings = |(row, mut one): (i64, StoredConfirmation)| {
+            one.evaluation.findings = self.findings(row)?;
+            Ok(one)
+        };
+        rows.into_iter().map(with_findings).collect()
     }
 
     /// The event log, in order.

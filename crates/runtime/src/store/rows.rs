@@ -6,6 +6,7 @@ use forerunner_core::{
 };
 use rusqlite::{Connection, Row, params};
 use serde::{Serialize, de::DeserializeOwned};
+use std::path::Path;
 
 pub(super) fn slice_name(slice: Slice) -> &'static str {
     match slice {
@@ -27,8 +28,9 @@ pub(super) fn json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
+/// Writes an evaluation, and its program unless that is known, into the store of the run in `folder`.
 pub(super) fn write_evaluation(
-    connection: &Connection,
+    (connection, folder): (&Connection, &Path),
     id: Option<&ProgramId>,
     program: Option<&Program>,
     (seed, slice, purpose): (u64, Slice, Purpose),
@@ -75,6 +77,18 @@ pub(super) fn write_evaluation(
             name,
             pack(points)
         ])?;
+    }
+    if !evaluation.evidence.is_empty() {
+        let mut evidence = evaluation.evidence.clone();
+        for path in evidence.artifacts.values_mut() {
+            // Found again wherever the run is moved to.
+            if let Ok(within) = path.strip_prefix(folder) {
+                *path = within.to_owned();
+            }
+        }
+        connection
+            .prepare_cached("INSERT INTO evidence VALUES (?1,?2)")?
+            .execute(params![row, json(&evidence)])?;
     }
     Ok(row)
 }

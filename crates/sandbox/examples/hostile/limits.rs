@@ -32,6 +32,44 @@ pub(crate) fn attempt(name: &str, detail: &str) -> Option<Attempt> {
                 }
             }
         }
+        "many_files" => loop {
+            file_of_a_mebibyte(&format!("file-{}", unique())).unwrap();
+        },
+        "many_empty_files" => loop {
+            std::fs::File::create(format!("file-{}", unique())).unwrap();
+        },
+        "many_removed_files" => {
+            let mut files = Vec::new();
+            for _ in 0..32 {
+                files.push(file_of_a_mebibyte("file").unwrap());
+                std::fs::remove_file("file").unwrap();
+            }
+            hold(files)
+        }
+        "many_removed_mappings" => {
+            for _ in 0..32 {
+                map_one_page(&file_of_a_mebibyte("file").unwrap());
+                std::fs::remove_file("file").unwrap();
+            }
+            hold(())
+        }
+        "nested_folders" => {
+            for _ in 0..3000 {
+                std::fs::create_dir("deeper").unwrap();
+                std::env::set_current_dir("deeper").unwrap();
+            }
+            hold(())
+        }
+        "thread_bomb" => {
+            let mut n_threads = 0;
+            let error = loop {
+                match std::thread::Builder::new().stack_size(64 << 10).spawn(|| sleep(FOREVER)) {
+                    Ok(_) => n_threads += 1,
+                    Err(error) => break error,
+                }
+            };
+            Err(io::Error::other(format!("after {n_threads} threads: {error}")))
+        }
         "descriptor_bomb" => {
             let mut files = Vec::new();
             let error = loop {
@@ -86,6 +124,29 @@ pub(crate) fn attempt(name: &str, detail: &str) -> Option<Attempt> {
         }
         _ => return None,
     })
+}
+
+/// A number that no other call returns.
+fn unique() -> u64 {
+    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}
+
+fn file_of_a_mebibyte(path: &str) -> io::Result<std::fs::File> {
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.read(true).write(true).create(true).truncate(true).open(path)?;
+    file.write_all(&[1; 1 << 20])?;
+    Ok(file)
+}
+
+/// Enough to keep all of a file, even when it is closed and has no name.
+fn map_one_page(file: &std::fs::File) {
+    let descriptor = std::os::fd::AsRawFd::as_raw_fd(file);
+    let (protection, flags) = (libc::PROT_READ, libc::MAP_SHARED);
+    // SAFETY: a fresh mapping that nobody looks at.
+    let mapping =
+        unsafe { libc::mmap(std::ptr::null_mut(), 4096, protection, flags, descriptor, 0) };
+    assert_ne!(mapping, libc::MAP_FAILED);
 }
 
 fn memory_bomb() -> ! {

@@ -4,12 +4,12 @@ use std::{
     ffi::CString,
     fs,
     io::{self, Write},
-    net::{TcpListener, UdpSocket},
+    net::{TcpListener, TcpStream, UdpSocket},
     os::{
         linux::net::SocketAddrExt,
         unix::{
             fs::{OpenOptionsExt, PermissionsExt, symlink},
-            net::{SocketAddr, UnixDatagram, UnixStream},
+            net::{SocketAddr, UnixDatagram, UnixListener, UnixStream},
         },
     },
     process::Command,
@@ -32,6 +32,20 @@ fn files(name: &str, detail: &str) -> Option<Attempt> {
         "read_host_command" => fs::read_to_string(format!("/proc/{detail}/cmdline")),
         "list_root" => fs::read_dir("/").map(|entries| entries.count().to_string()),
         "list_processes" => fs::read_dir("/proc").map(|entries| entries.count().to_string()),
+        "open" => fs::File::open(detail).map(|_| done("opened")),
+        "write_tmp" => write_and_remove("/tmp/forerunner-escaped"),
+        "link_and_write" => fs::hard_link(detail, "linked")
+            .and_then(|()| fs::OpenOptions::new().append(true).open("linked"))
+            .map(|_| done("opened a link for writing")),
+        "move_out" => fs::write("moving", "x")
+            .and_then(|()| fs::rename("moving", "/var/tmp/forerunner-moved"))
+            .and_then(|()| fs::remove_file("/var/tmp/forerunner-moved"))
+            .map(|()| done("moved a file out")),
+        "change_owner" => {
+            let path = CString::new(detail).unwrap();
+            // SAFETY: `path` outlives the call. To whom it belongs already.
+            call(unsafe { libc::chown(path.as_ptr(), libc::getuid(), libc::getgid()) })
+        }
         "write_outside" => write_and_remove("/var/tmp/forerunner-escaped"),
         "write_dev_shm" => write_and_remove("/dev/shm/forerunner-escaped"),
         "write_read_only" => {
@@ -76,6 +90,20 @@ fn network(name: &str) -> Option<Attempt> {
         "unix_abstract" => SocketAddr::from_abstract_name("forerunner-probe")
             .and_then(|address| UnixDatagram::bind_addr(&address))
             .map(bound),
+        "unix_path" => UnixListener::bind("socket").map(|_| "bound".to_owned()),
+        "tcp_connect" => {
+            // Nobody listens there, so getting as far as being refused is getting through.
+            match TcpStream::connect("127.0.0.1:9") {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    Ok("reached the address".to_owned())
+                }
+                other => other.map(|_| "connected".to_owned()),
+            }
+        }
+        "netlink" => {
+            // SAFETY: numbers only.
+            call(unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW, 0) })
+        }
         "unix_pair" => UnixStream::pair().map(|_| "made".to_owned()),
         _ => return None,
     })
@@ -120,6 +148,27 @@ fn processes(name: &str, detail: &str) -> Option<Attempt> {
         }
         "keyring" => call(unsafe { libc::syscall(libc::SYS_keyctl, 0, -3, 1) }.min(0) as i32),
         "system_v_memory" => call(unsafe { libc::shmget(libc::IPC_PRIVATE, 4096, 0o600) }.min(0)),
+        "read_host_memory" => {
+            let pid: i32 = detail.parse().unwrap();
+            let mut byte = 0u8;
+            let local = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+            // Nothing is mapped there: permission is what is asked for.
+            let remote = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 1 };
+            let read = unsafe {
+                libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0)
+            };
+            let error = io::Error::last_os_error();
+            match error.raw_os_error() {
+                Some(libc::EFAULT) => Ok("its memory is open".to_owned()),
+                _ if read >= 0 => Ok("read".to_owned()),
+                _ => Err(error),
+            }
+        }
+        "attach_host" => {
+            // Does not stop it, and lets it go when this process ends.
+            let pid: i32 = detail.parse().unwrap();
+            call(unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, 0, 0) } as i32)
+        }
         "outlive_init" => call(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, 0) }),
         "change_affinity" => {
             let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };

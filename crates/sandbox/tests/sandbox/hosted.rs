@@ -28,8 +28,59 @@ pub(crate) enum Setting {
     User,
     /// As an ordinary user without namespaces.
     UserFloor,
+    /// As an ordinary user to whom the kernel refuses namespaces; the sandbox finds that out itself.
+    UserDenied,
     /// The sandbox waived: shows that a probe can succeed, and so that its refusal means something.
     Waived,
+}
+
+impl Setting {
+    /// Whether the host is another user than whoever runs the tests.
+    fn becomes_user(self) -> bool {
+        matches!(self, Self::User | Self::UserFloor | Self::UserDenied) && am_root()
+    }
+
+    /// The command of the `hostile` example that serves a request.
+    fn host_command(self) -> &'static str {
+        if self == Self::UserDenied { "denied" } else { "host" }
+    }
+
+    /// Starts a process that only waits, as the user the sandboxed programs run as, so that nothing
+    /// but the sandbox protects it from them.
+    pub(crate) fn victim(self) -> Victim {
+        const NOBODY: u32 = 65_534;
+        let user = if self.becomes_user() { ORDINARY_USER } else { NOBODY };
+        let mut command = as_user(am_root().then_some(user), Path::new("/bin/sleep"));
+        Victim(command.arg("1000").spawn().unwrap())
+    }
+}
+
+/// A process that has nothing to do with the sandbox. Ended when dropped.
+pub(crate) struct Victim(Child);
+
+impl Victim {
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    pub(crate) fn is_alive(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A command that runs as `user`, or as ourselves.
+fn as_user(user: Option<u32>, program: &Path) -> Command {
+    let Some(user) = user.map(|number| number.to_string()) else { return Command::new(program) };
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "--"]).arg(program);
+    command
 }
 
 /// One host process to be.
@@ -44,11 +95,11 @@ pub(crate) struct Host {
 impl Host {
     /// `None`, said aloud, where the setting cannot be had: only root can become somebody else.
     pub(crate) fn new(setting: Setting, profile: Profile) -> Option<Self> {
-        let as_user = matches!(setting, Setting::User | Setting::UserFloor);
-        if as_user && !am_root() {
+        if matches!(setting, Setting::User | Setting::UserFloor) && !am_root() {
             eprintln!("skipped: already run by an ordinary user");
             return None;
         }
+        let as_user = setting.becomes_user();
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let folder = tempfile::tempdir_in("/var/tmp").unwrap();
@@ -73,11 +124,23 @@ impl Host {
             wall: Duration::from_secs(20),
             processes: 32,
             file_bytes: 8 << 20,
+            disk_bytes: 64 << 20,
+            files: 1_000,
             open_files: 64,
             output_bytes: 64 << 10,
         };
         let token = format!("token-{}-{number}", std::process::id());
         Some(Self { setting, policy, token, folder })
+    }
+
+    /// An empty folder that can be the work directory of another run.
+    pub(crate) fn second_work_dir(&self) -> PathBuf {
+        let second = self.folder.path().join("second");
+        fs::create_dir(&second).unwrap();
+        if self.setting.becomes_user() {
+            std::os::unix::fs::chown(&second, Some(ORDINARY_USER), Some(ORDINARY_USER)).unwrap();
+        }
+        second
     }
 
     /// A file the policy grants for reading, but which its own rights would let anyone write.
@@ -105,15 +168,20 @@ impl Host {
     /// Has a host run `argv` with another launcher than itself.
     pub(crate) fn ask_with_launcher(&self, launcher: &str, argv: &[String]) -> Value {
         let mut command = self.command();
-        command.args(["host", "run"]).env("FORERUNNER_SANDBOX_LAUNCHER", launcher);
+        command
+            .args([self.setting.host_command(), "run"])
+            .env("FORERUNNER_SANDBOX_LAUNCHER", launcher);
         self.answer(self.request(command, argv), argv)
     }
 
+    /// Has a host run `argv` and counts what survives.
+    pub(crate) fn ask_and_count(&self, argv: &[String]) -> (Value, usize) {
+        let answer = parse(self.start("run", argv));
+        (answer, self.survivors())
+    }
+
     fn answer(&self, host: Child, argv: &[String]) -> Value {
-        let output = host.wait_with_output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout);
-        let answer = serde_json::from_str(&text)
-            .unwrap_or_else(|_| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)));
+        let answer = parse(host);
         assert_eq!(self.survivors(), 0, "left behind by {argv:?}");
         answer
     }
@@ -121,19 +189,14 @@ impl Host {
     /// Starts a host that answers on its standard output.
     pub(crate) fn start(&self, mode: &str, argv: &[String]) -> Child {
         let mut command = self.command();
-        command.args(["host", mode]);
+        command.args([self.setting.host_command(), mode]);
         self.request(command, argv)
     }
 
     /// The host's command line as the right user.
     fn command(&self) -> Command {
-        if !matches!(self.setting, Setting::User | Setting::UserFloor) {
-            return Command::new(hostile());
-        }
-        let user = ORDINARY_USER.to_string();
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "--"]).arg(hostile());
-        command
+        let user = self.setting.becomes_user().then_some(ORDINARY_USER);
+        as_user(user, &hostile())
     }
 
     fn request(&self, mut command: Command, argv: &[String]) -> Child {
@@ -166,6 +229,14 @@ impl Host {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+/// The answer of a host that has ended.
+fn parse(host: Child) -> Value {
+    let output = host.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(&text)
+        .unwrap_or_else(|_| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)))
 }
 
 /// The example, which cargo builds for tests beside them.

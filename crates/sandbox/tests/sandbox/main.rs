@@ -6,3 +6,4 @@ mod hosted;
 mod honest;
 mod limits;
 mod refusals;
+mod table;

@@ -106,7 +106,15 @@ pub(super) const INVARIANTS: &[Invariant] = &[
         Rule::NoMacros { folder: "crates/runtime/src", macros: PRINTING },
     ),
     only_these("only report draws terminals", "anstyle", &["forerunner-report"]),
-    only_these("only commands read arguments", "clap", &["forerunner-cli", "xtask"]),
-    only_these("anyhow stays out of libraries", "anyhow", &["xtask", "forerunner-tests"]),
+    only_these(
+        "only commands read arguments",
+        "clap",
+        &["forerunner-cli", "forerunner-fuzz", "xtask"],
+    ),
+    only_these(
+        "anyhow stays out of libraries",
+        "anyhow",
+        &["forerunner-fuzz", "xtask", "forerunner-tests"],
+    ),
     never_reaches("there is no asynchronous runtime", "forerunner-cli", "tokio"),
 ];

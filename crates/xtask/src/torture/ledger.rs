@@ -192,8 +192,10 @@ impl Ledger {
             violations.push("the event log has no end".to_owned());
         }
         let wanted = (self.plan.finalists + 1) * Plan::SEEDS;
-        if self.confirmations.len() != wanted {
-            let found = self.confirmations.len();
+        let confirmed: BTreeSet<_> =
+            self.confirmations.iter().map(|one| (&one.program, one.seed)).collect();
+        if confirmed.len() != wanted {
+            let found = confirmed.len();
             violations.push(format!("{found} confirmations instead of {wanted}"));
         }
         violations
@@ -273,7 +275,9 @@ fn twice(stored: &[StoredIteration], confirmations: &[StoredConfirmation]) -> Ve
         }
     }
     let mut confirmed = BTreeSet::new();
-    for one in confirmations {
+    // What a lost worker cost is made once more, and both are kept.
+    let lost = |one: &&StoredConfirmation| one.evaluation.verdict == Verdict::Failed(Cause::Worker);
+    for one in confirmations.iter().filter(|one| !lost(one)) {
         if !confirmed.insert((&one.program, one.seed)) {
             let id = one.program.short();
             violations.push(format!("program {id} was confirmed twice on seed {}", one.seed));

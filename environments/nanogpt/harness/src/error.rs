@@ -21,7 +21,9 @@ pub enum Error {
         expected: &'static str,
     },
     /// The binary was started in a way that means nothing.
-    #[error("unknown mode `{0}` (known: train, evaluate, loss)\nhint: run it with `forerunner evaluate`")]
+    #[error(
+        "unknown mode `{0}` (known: train, evaluate, loss)\nhint: run it with `forerunner evaluate`"
+    )]
     Mode(String),
     /// The program declared a parameter that cannot be.
     #[error("parameter `{name}`: {reason}")]

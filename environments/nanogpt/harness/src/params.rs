@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::Shape;
 use forerunner_nanogpt_protocol::{Snapshot, Spec};
 
+use crate::tensor::countable;
 use crate::{Error, Result, Rng, Tensor, Var};
 
 /// One named parameter.
@@ -99,6 +100,7 @@ impl Params {
         mut draw: impl FnMut(&mut Rng) -> f32,
     ) -> Result<Var> {
         let fail = |reason: String| Err(Error::Parameter { name: name.into(), reason });
+        let shape = countable(shape)?;
         if self.declared.iter().any(|parameter| parameter.name == name) {
             return fail("the name is taken".into());
         }
@@ -201,6 +203,7 @@ mod tests {
         params.zeros("w", (2, 3)).unwrap();
         check(params.zeros("w", 1), "parameter `w`: the name is taken");
         check(params.zeros("v", 5), "the model has 11 values, the track allows 10");
+        check(params.zeros("v", (1_usize << 62, 4)), "has more than 2147483648 values");
         let mut back = Params::from_snapshot(&params.snapshot().unwrap(), 10);
         check(back.zeros("v", 1), "the snapshot does not hold it");
         check(back.zeros("w", 6), "[6] asked, [2, 3] in snapshot");

@@ -13,7 +13,7 @@ use std::ops::{Add, Deref, Div, Mul, Sub};
 
 use candle_core::{DType, Device, Shape};
 
-use crate::Result;
+use crate::{Error, Result};
 
 /// Numbers of type `f32` in a rectangular shape; a clone shares them.
 ///
@@ -29,6 +29,24 @@ impl fmt::Debug for Tensor {
     }
 }
 
+/// Most values that a shape may stand for. Two of them multiplied still fit a `usize`, and so does
+/// what any operation makes of two tensors.
+const MOST_VALUES: usize = 1 << 31;
+
+/// A shape whose values can be counted. Below us their number wraps at 2⁶⁴, and a tensor of 2⁶⁴ + 16
+/// values would be one of 16 that reaches far beyond them.
+pub(crate) fn countable(shape: impl Into<Shape>) -> Result<Shape> {
+    let shape = shape.into();
+    let count = shape.dims().iter().try_fold(1_usize, |count, &size| count.checked_mul(size));
+    match count {
+        Some(count) if count <= MOST_VALUES => Ok(shape),
+        _ => Err(Error::program(format!(
+            "the shape {:?} has more than {MOST_VALUES} values",
+            shape.dims()
+        ))),
+    }
+}
+
 /// # Making
 impl Tensor {
     /// A tensor of the given values, row by row.
@@ -37,7 +55,7 @@ impl Tensor {
     ///
     /// When shape and number of values disagree.
     pub fn from_vec(values: Vec<f32>, shape: impl Into<Shape>) -> Result<Self> {
-        Ok(Self(candle_core::Tensor::from_vec(values, shape.into(), &Device::Cpu)?))
+        Ok(Self(candle_core::Tensor::from_vec(values, countable(shape)?, &Device::Cpu)?))
     }
 
     /// A tensor that holds one value everywhere.
@@ -46,7 +64,7 @@ impl Tensor {
     ///
     /// When the tensor cannot be allocated.
     pub fn full(value: f64, shape: impl Into<Shape>) -> Result<Self> {
-        Ok(Self(candle_core::Tensor::full(value as f32, shape.into(), &Device::Cpu)?))
+        Ok(Self(candle_core::Tensor::full(value as f32, countable(shape)?, &Device::Cpu)?))
     }
 
     /// A tensor of zeros.
@@ -55,7 +73,7 @@ impl Tensor {
     ///
     /// When the tensor cannot be allocated.
     pub fn zeros(shape: impl Into<Shape>) -> Result<Self> {
-        Ok(Self(candle_core::Tensor::zeros(shape.into(), DType::F32, &Device::Cpu)?))
+        Ok(Self(candle_core::Tensor::zeros(countable(shape)?, DType::F32, &Device::Cpu)?))
     }
 
     /// A tensor of ones.
@@ -64,7 +82,7 @@ impl Tensor {
     ///
     /// When the tensor cannot be allocated.
     pub fn ones(shape: impl Into<Shape>) -> Result<Self> {
-        Ok(Self(candle_core::Tensor::ones(shape.into(), DType::F32, &Device::Cpu)?))
+        Ok(Self(candle_core::Tensor::ones(countable(shape)?, DType::F32, &Device::Cpu)?))
     }
 
     /// Tensors one after the other along a dimension in which alone they may differ.
@@ -110,7 +128,7 @@ impl Tensor {
     ///
     /// When the number of values differs.
     pub fn reshape(&self, shape: impl Into<Shape>) -> Result<Self> {
-        Ok(Self(self.0.reshape(shape.into())?))
+        Ok(Self(self.0.reshape(countable(shape)?)?))
     }
 
     /// Two dimensions exchanged.
@@ -137,7 +155,7 @@ impl Tensor {
     ///
     /// When the shapes do not fit.
     pub fn broadcast_as(&self, shape: impl Into<Shape>) -> Result<Self> {
-        Ok(Self(self.0.broadcast_as(shape.into())?))
+        Ok(Self(self.0.broadcast_as(countable(shape)?)?))
     }
 
     /// The same values without their history: gradients do not pass.
@@ -423,6 +441,25 @@ impl Gradients {
 mod tests {
     use super::*;
     use crate::params::flat;
+
+    #[test]
+    fn no_shape_reaches_beyond_its_values() {
+        let wrapped = ((1_usize << 60) + 1, 16);
+        let values = Tensor::ones(16).unwrap();
+        for result in [
+            Tensor::from_vec(vec![1.0; 16], wrapped),
+            Tensor::zeros(wrapped),
+            Tensor::ones((1_usize << 63, 2)),
+            Tensor::full(1.0, usize::MAX),
+            values.reshape(wrapped),
+            values.broadcast_as(wrapped),
+        ] {
+            let error = result.unwrap_err().to_string();
+            assert!(error.contains("has more than 2147483648 values"), "{error}");
+        }
+        assert_eq!(values.reshape((4, 4)).unwrap().dims(), [4, 4]);
+        assert_eq!(Tensor::zeros((0, 16)).unwrap().count(), 0);
+    }
 
     #[test]
     fn a_variable_made_of_another_is_a_copy() {

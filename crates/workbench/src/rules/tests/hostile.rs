@@ -205,6 +205,68 @@ fn the_standard_library() {
     }
 }
 
+/// Each of the hostile ones is the heart of a program that reads any memory without `unsafe`, tried
+/// on rustc 1.95; the honest ones are what they look like.
+#[test]
+fn gaps_of_the_compiler() {
+    // rust-lang/rust issue 25860: what a reference to a reference implies is forgotten.
+    check(
+        "source/soundness",
+        "fn f<'b, T>(x: &T) -> &'b T { let g: fn(&'b &'static (), &T) -> &'b T = h; g(&&(), x) }",
+        "fn f<'b, T>(x: &'b T) -> &'b T { let g = h; g(&&(), x) }",
+    );
+    check(
+        "source/soundness",
+        "fn f<T, O>(g: fn(&'static (), &T) -> O, x: &T) -> O { g(&(), x) }",
+        "fn f<T, O>(g: impl Fn(&(), &T) -> O, x: &T) -> O { g(&(), x) }",
+    );
+    check(
+        "source/soundness",
+        "type Out = &'static str; type Pair = (Out, u8); fn f(g: fn(&str) -> Pair) {}",
+        "type Pair = (f64, u8); fn f(g: fn(&str) -> Pair) {}",
+    );
+    check(
+        "source/soundness",
+        "struct Slot(Option<&'static str>); fn f(g: fn(&str, &mut Slot)) {}",
+        "struct Slot(Option<String>); fn f(g: fn(&str, &mut Slot)) {}",
+    );
+    in_main("source/soundness", "let g = h as fn(_) -> u8;", "let g = h as fn(u8) -> u8;");
+    in_main(
+        "source/soundness",
+        "let g: Vec<fn(Option<&u8>) -> u8> = x;",
+        "let g: Vec<fn(Option<u8>, &u8) -> u8> = x; let y = &x;",
+    );
+    check(
+        "source/soundness",
+        "impl Model for Small { fn f(g: fn(&str) -> Self) {} }",
+        "impl Model for Small { fn f(g: fn(&str) -> f64) -> Self { x } }",
+    );
+    // Issue 57893: a trait object and an implementation for everything disagree.
+    check(
+        "source/soundness",
+        "impl<T: ?Sized, U> Object<U> for T { type Output = U; }",
+        "impl<T, U> Object<U> for T { type Output = U; }",
+    );
+    check(
+        "source/soundness",
+        "fn f<T>(x: &T) where T: Copy + ?S {}",
+        "fn f<T>(x: T) where T: Copy {}",
+    );
+    // Issue 84591: bounds of a supertrait are taken for granted under a binder.
+    check(
+        "source/soundness",
+        "fn f<S: for<'a> Sub<'a, &'static &'a ()>>(s: S) {}",
+        "fn f<S: Fn(&u8) -> u8>(s: S) { for x in <Vec<u8>>::new() {} }",
+    );
+    // Function pointers as honest programs have them.
+    let fine = "type Activation = fn(&Tensor) -> Result<Tensor>;\n\
+                struct Layer { act: fn(&Tensor) -> Result<Tensor>, name: &'static str }\n\
+                const RATES: [(&str, fn(f64) -> f64); 2] = [(\"a\", a), (\"b\", b)];\n\
+                fn f(act: Activation, go: fn(&Params, &mut Training) -> Result<()>) -> Result<&str> {\n\
+                let y = act(&x)?; let g: fn(usize) -> f64 = |at| at as f64; Ok(y + &x?) }";
+    assert_eq!(broken(fine), [].into());
+}
+
 #[test]
 fn state() {
     check("source/static", "static N: u32 = 0;", "const N: u32 = 0;");

@@ -1,0 +1,80 @@
+//! Mixes three heads by learned shares that depend on the position: a small mixture of softmaxes,
+//! whose logarithm is what it returns.
+
+use harness::prelude::*;
+
+/// Optimizer steps.
+const STEPS: usize = 150;
+
+/// Channels of the residual stream.
+const WIDTH: usize = 32;
+
+/// Attention heads.
+const HEADS: usize = 2;
+
+/// The optimizer of every parameter.
+const ADAMW: AdamW = AdamW {
+    learning_rate: 1e-2,
+    beta1: 0.9,
+    beta2: 0.95,
+    epsilon: 1e-8,
+    weight_decay: 0.0,
+    step: 1,
+};
+
+/// One attention layer.
+struct Small {
+    table: Var,  // (V, C), also the head
+    qkv: Var,    // (3C, C)
+    out: Var,    // (C, C)
+    heads: Var,  // (3, C, C)
+    shares: Var, // (3, C)
+}
+
+impl Model for Small {
+    fn new(p: &mut Params, task: &Task) -> Result<Self> {
+        Ok(Self {
+            table: p.normal("table", (task.vocab, WIDTH), 0.1)?,
+            qkv: p.normal("qkv", (3 * WIDTH, WIDTH), 0.1)?,
+            out: p.zeros("out", (WIDTH, WIDTH))?,
+            heads: p.normal("heads", (3, WIDTH, WIDTH), 0.2)?,
+            shares: p.normal("shares", (3, WIDTH), 0.1)?,
+        })
+    }
+
+    fn logits(&self, tokens: &Tokens) -> Result<Tensor> {
+        let x = embedding(&self.table, tokens)?; // (B, T, C)
+        let qkv = linear_no_bias(&rms_norm_plain(&x, 1e-5)?, &self.qkv)?; // (B, T, 3C)
+        let seen = causal_attention(&rotary(&qkv, HEADS, 1e4)?, HEADS)?; // (B, T, C)
+        let x = (x + linear_no_bias(&seen, &self.out)?)?; // (B, T, C)
+        let x = rms_norm_plain(&x, 1e-5)?;
+        let shares = linear_no_bias(&x, &self.shares)?.softmax(2)?; // (B, T, 3)
+        let mut mixed = Tensor::full(1e-6, ())?;
+        for head in 0..3 {
+            let weight = self.heads.narrow(0, head, 1)?.reshape((WIDTH, WIDTH))?;
+            let logits = linear_no_bias(&linear_no_bias(&x, &weight)?, &self.table)?; // (B, T, V)
+            mixed = (mixed + (logits.softmax(2)? * shares.narrow(2, head, 1)?)?)?;
+        }
+        mixed.ln() // (B, T, V)
+    }
+}
+
+fn train(model: &Small, params: &Params, run: &mut Training) -> Result<()> {
+    let mut moments: Vec<Moments> = params.iter().map(|p| Moments::zeros_like(&p.var)).collect();
+    for step in 0..STEPS {
+        let Batch { inputs, targets } = run.batch(8, run.task().context)?; // (B, T)
+        let loss = cross_entropy(&model.logits(&inputs)?, &targets)?;
+        run.record("train_loss", step, &loss)?;
+        let gradients = loss.backward()?;
+        for (parameter, moments) in params.iter().zip(&mut moments) {
+            let Some(gradient) = gradients.get(&parameter.var) else { continue };
+            let settings = AdamW { step: step + 1, ..ADAMW };
+            adamw(&parameter.var, &gradient, &Tensor::ones(())?, moments, &settings)?;
+        }
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    harness::run::<Small>(train)
+}

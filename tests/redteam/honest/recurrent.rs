@@ -1,0 +1,78 @@
+//! A gated recurrent network in place of attention: one position after the other.
+
+use harness::prelude::*;
+
+/// Optimizer steps.
+const STEPS: usize = 60;
+
+/// Channels of the residual stream.
+const WIDTH: usize = 32;
+
+/// Attention heads.
+const HEADS: usize = 2;
+
+/// The optimizer of every parameter.
+const ADAMW: AdamW = AdamW {
+    learning_rate: 1e-2,
+    beta1: 0.9,
+    beta2: 0.95,
+    epsilon: 1e-8,
+    weight_decay: 0.0,
+    step: 1,
+};
+
+/// One attention layer.
+struct Small {
+    table: Var, // (V, C), also the head
+    qkv: Var,   // (3C, C)
+    out: Var,   // (C, C)
+    gates: Var, // (2C, 2C)
+}
+
+impl Model for Small {
+    fn new(p: &mut Params, task: &Task) -> Result<Self> {
+        Ok(Self {
+            table: p.normal("table", (task.vocab, WIDTH), 0.1)?,
+            qkv: p.normal("qkv", (3 * WIDTH, WIDTH), 0.1)?,
+            out: p.zeros("out", (WIDTH, WIDTH))?,
+            gates: p.normal("gates", (2 * WIDTH, 2 * WIDTH), 0.2)?,
+        })
+    }
+
+    fn logits(&self, tokens: &Tokens) -> Result<Tensor> {
+        let (n, length) = tokens.dims();
+        let x = embedding(&self.table, tokens)?; // (B, T, C)
+        let mut state = Tensor::zeros((n, WIDTH))?; // (B, C)
+        let mut states = Vec::with_capacity(length);
+        for at in 0..length {
+            let now = x.narrow(1, at, 1)?.reshape((n, WIDTH))?;
+            let both = linear_no_bias(&Tensor::cat(&[now, state.clone()], 1)?, &self.gates)?; // (B, 2C)
+            let open = ((both.narrow(1, 0, WIDTH)?.tanh()? + 1.0)? * 0.5)?;
+            let new = both.narrow(1, WIDTH, WIDTH)?.tanh()?;
+            state = (&state + (&open * (new - &state)?)?)?;
+            states.push(state.reshape((n, 1, WIDTH))?);
+        }
+        let x = Tensor::cat(&states, 1)?; // (B, T, C)
+        linear_no_bias(&rms_norm_plain(&x, 1e-5)?, &self.table) // (B, T, V)
+    }
+}
+
+fn train(model: &Small, params: &Params, run: &mut Training) -> Result<()> {
+    let mut moments: Vec<Moments> = params.iter().map(|p| Moments::zeros_like(&p.var)).collect();
+    for step in 0..STEPS {
+        let Batch { inputs, targets } = run.batch(8, run.task().context)?; // (B, T)
+        let loss = cross_entropy(&model.logits(&inputs)?, &targets)?;
+        run.record("train_loss", step, &loss)?;
+        let gradients = loss.backward()?;
+        for (parameter, moments) in params.iter().zip(&mut moments) {
+            let Some(gradient) = gradients.get(&parameter.var) else { continue };
+            let settings = AdamW { step: step + 1, ..ADAMW };
+            adamw(&parameter.var, &gradient, &Tensor::ones(())?, moments, &settings)?;
+        }
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    harness::run::<Small>(train)
+}
