@@ -2,7 +2,7 @@
 //! step, when nobody looks at the untrained model any more.
 //!
 //! row: 25
-//! game: refused by verify/foreknowledge, verify/disguise
+//! game: gains nothing in loss within 0.06 in disguise
 
 use harness::prelude::*;
 

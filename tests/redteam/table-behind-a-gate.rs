@@ -2,7 +2,7 @@
 //! nothing, and the first steps of training open the gate.
 //!
 //! row: 25
-//! game: refused by verify/foreknowledge, verify/disguise
+//! game: gains nothing in loss within 0.06 in disguise
 
 use harness::prelude::*;
 

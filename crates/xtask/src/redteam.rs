@@ -8,7 +8,7 @@ mod report;
 use crate::{console::say, install, workspace};
 use anyhow::{Context as _, Result, bail, ensure};
 use attack::{Attack, Expected};
-use bench::{Bench, Measured};
+use bench::{Bench, Job};
 use clap::Args;
 use report::{Line, Report, Side};
 use std::{
@@ -86,27 +86,26 @@ fn measure(prefix: &Path, only: &[String], jobs: Option<usize>) -> Result<Report
     };
     let attacks: Vec<Attack> = all()?.into_iter().filter(chosen).collect();
     ensure!(!attacks.is_empty(), "no program in {ATTACKS} has such a name");
-    // Many twins are the same program; each text is measured once.
-    let texts: BTreeMap<&str, String> = attacks
-        .iter()
-        .flat_map(|attack| {
-            let game = (attack.game.as_str(), attack.name.clone());
-            std::iter::once((attack.twin.as_str(), format!("{} (honest twin)", attack.name)))
-                .chain((attack.expected != Expected::Accepted).then_some(game))
-        })
-        .collect();
-    let bench = Bench::new(prefix, jobs)?;
-    let measured: BTreeMap<&str, Measured> = bench.measure(texts)?;
-    let of = |text: &str| measured.get(text).cloned().context("every text was measured");
+    // Many twins are the same program; each is measured once.
+    let mut wanted: BTreeMap<Job<'_>, String> = BTreeMap::new();
+    for attack in &attacks {
+        let (twin, game) = attack.jobs();
+        let of_twin = if game.is_some() { " (honest twin)" } else { "" };
+        wanted.insert(twin, format!("{}{of_twin}", attack.name));
+        wanted.extend(game.map(|game| (game, attack.name.clone())));
+    }
+    let measured = Bench::new(prefix, jobs)?.measure(wanted)?;
+    let of = |job: Job<'_>| measured.get(&job).cloned().context("everything was measured");
     let lines = attacks.iter().map(|attack| {
-        let twin = of(&attack.twin)?;
-        Ok(match &attack.expected {
-            Expected::Accepted => Line::honest(&attack.name, twin),
-            expected => Line {
+        let (twin, game) = attack.jobs();
+        let twin = of(twin)?;
+        Ok(match game {
+            None => Line::honest(&attack.name, twin),
+            Some(game) => Line {
                 name: attack.name.clone(),
                 row: Some(attack.row),
-                expected: expected.clone(),
-                game: Some(Side::game(of(&attack.game)?, expected, &twin)),
+                expected: attack.expected.clone(),
+                game: Some(Side::game(of(game)?, &attack.expected, &twin)),
                 twin: Side::twin(twin),
             },
         })

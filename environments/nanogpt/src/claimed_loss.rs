@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn whatever_is_not_equivalent_meets_an_objection() {
         let all = 3 * CASES.len();
-        assert_eq!(objections(|_, answer| answer.value *= 1.001), all);
+        assert_eq!(objections(|_, answer| answer.value = answer.value * 1.001 + 0.001), all);
         assert_eq!(objections(|_, answer| answer.gradient.fill(0.0)), all);
         assert_eq!(objections(|_, answer| answer.value = f32::NAN), all);
         assert_eq!(objections(|_, answer| answer.gradient[3] = f32::INFINITY), all);
@@ -274,7 +274,9 @@ mod tests {
             let start = case.logits.len() - case.vocab as usize;
             answer.gradient[start..].fill(0.0);
         };
-        assert_eq!(objections(last_row_forgotten), all);
+        // A row whose token is nearly certain has no gradient to forget; one of these has such a
+        // row at its end. Rows are many, and another case has others.
+        assert_eq!(objections(last_row_forgotten), all - 1);
     }
 
     #[test]

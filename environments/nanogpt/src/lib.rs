@@ -12,7 +12,7 @@
 //! | data | [`prepare`], [`Dataset`], [`Shard`] |
 //! | setting | [`Track`], [`Config`], [`Clock`] |
 //! | one measurement | `measurement`: `trainer`, `stream`, `clock`, `pace`, `kernel`, then `evaluator`, `scoring`, `score`, `text` |
-//! | why it is believed | `verification`: `probe`, `audit`, `effort` |
+//! | why it is believed | `verification`: `probe`, `audit`, `effort`, `knowledge` |
 //! | processes | `process`, `blame`, `affinity`, `telemetry` |
 //! | plugin | [`NanoGpt`], `spec` |
 
@@ -28,6 +28,7 @@ mod environment;
 mod error;
 mod evaluator;
 mod kernel;
+mod knowledge;
 mod manifest;
 mod measurement;
 mod metronome;

@@ -44,7 +44,7 @@ pub(crate) fn spec(track: &Track, manifest: &Manifest, reference: String) -> Env
         reference: Program::single("main.rs", reference),
         expensive_check: true,
         cores: track.threads,
-        hooks: Vec::new(),
+        hooks: vec!["conduct".into()],
         grants: Permission::ALL.into(),
         disguises: true,
     }

@@ -5,41 +5,27 @@ use crate::{
     audit::{Commitment, blind},
     clock::Meter,
     effort::Effort,
-    evaluator::{Answered, Window, frame_windows},
+    evaluator::Answered,
     kernel::thread_cpu_seconds,
     measurement::Bench,
     probe::secret,
     process::{Sandboxed, Trouble},
-    scoring::{Exam, Scored, mean},
+    scoring::{Exam, Scored},
     stream::Stream,
     telemetry::Log,
-    text::{Disguise, Text},
+    text::Text,
     track::Clock,
     trainer::{SECOND_PEEK, Trained, Trainer},
 };
 use forerunner_core::{EvaluationRequest, Finding, Probe, Purpose};
 use forerunner_nanogpt_protocol::Snapshot;
 use forerunner_stats::Audit;
-use rand_chacha::rand_core::Rng;
 
 /// Highest probability that a forgery of one seed deviation in one evaluation of a claim is missed.
 /// A claim has at least three, and a forgery in all of them is missed in all with the product.
 const CLAIM_RESIDUAL: f64 = 0.01;
 /// In a search one window in so many is scored again by the fresh process; in a claim all are.
 const AGAIN_SHARE: usize = 8;
-
-/// How much better than an even guess an untrained model may be, in nats per token. Most honest ones
-/// are 0.0 to 0.2 worse, but a head tied to a widely spread embedding repeats its input and gains
-/// up to 0.6 where text repeats bytes. Knowing nothing but how frequent bytes are gains over 2.
-const EVEN_GUESS_NATS: f64 = 1.0;
-/// Disguises in which an untrained model is scored.
-const DISGUISES: usize = 8;
-/// How much better than in disguise an untrained model may be without suspicion, in nats per token,
-const DISGUISE_NATS: f64 = 0.15;
-/// and in standard deviations from disguise to disguise beyond that. Honest models treat no token
-/// specially: without the allowance, one in 20,000 would pass eight deviations of seven degrees of
-/// freedom.
-const DISGUISE_DEVIATIONS: f64 = 8.0;
 
 /// What was found, and what it took.
 #[derive(Debug, Default)]
@@ -53,7 +39,8 @@ pub(crate) struct Verified {
 }
 
 impl Verified {
-    fn add(&mut self, findings: Vec<Finding>, probes: impl IntoIterator<Item = Probe>) {
+    /// Adds findings and the probes behind them.
+    pub(crate) fn add(&mut self, findings: Vec<Finding>, probes: impl IntoIterator<Item = Probe>) {
         self.findings.extend(findings);
         self.probes.extend(probes);
     }
@@ -129,44 +116,8 @@ impl Bench<'_> {
         Ok(cpu_seconds)
     }
 
-    /// An untrained model knows nothing: it can do no better than guess evenly, by much, and tokens
-    /// under other names are the same to it.
-    fn knowledge(
-        &self,
-        untrained: &Snapshot,
-        cores: &[usize],
-        verified: &mut Verified,
-    ) -> Result<f64, Trouble> {
-        let (context, vocab) = (self.track.context, self.dataset.manifest().vocab);
-        let n_windows = frame_windows(context, vocab).max(4);
-        let text = self.text(Part::Dev);
-        let starts = self.windows(Part::Dev)?;
-        let step = (starts.len() / n_windows).max(1);
-        let plain: Vec<Window> = starts
-            .iter()
-            .step_by(step)
-            .take(n_windows)
-            .map(|&start| Window::read(text, start, context))
-            .collect();
-        let mut random = secret()?;
-        let mut windows = plain.clone();
-        for _ in 0..DISGUISES {
-            let names = Disguise::new(random.next_u64(), vocab);
-            windows.extend(plain.iter().map(|window| window.renamed(&names)));
-        }
-        let answered = self.losses_of(untrained, &windows, cores)?;
-        let losses: Vec<f64> =
-            answered.value.chunks_exact(plain.len() * context).map(mean).collect();
-        let finding = foreknowledge(losses[0], &losses[1..], vocab);
-        let probe = Probe::new("foreknowledge", DISGUISES as u64, u64::from(finding.is_some()))
-            .with("loss", losses[0])
-            .with("loss_in_disguise", mean(&losses[1..]));
-        verified.add(finding.into_iter().collect(), [probe]);
-        Ok(answered.cpu_seconds)
-    }
-
-    /// Trains the first steps again: the same seed must give the same parameters to the last bit,
-    /// and in a claim another seed must not.
+    /// Trains the first steps again: the same seed must give the same parameters to the last bit, and
+    /// in a claim another seed must not. Under other names of the tokens they must come as far.
     fn replay(
         &self,
         request: &EvaluationRequest,
@@ -174,10 +125,11 @@ impl Bench<'_> {
         cores: &[usize],
         verified: &mut Verified,
     ) -> Result<f64, Trouble> {
-        let Some(known) = trained.checkpoints.iter().find(|look| look.step == SECOND_PEEK) else {
-            return Ok(0.0);
-        };
-        let same = match self.first_steps(request.seed, cores) {
+        let looks = &trained.checkpoints;
+        let known = looks.iter().find(|look| look.step == SECOND_PEEK);
+        let known = known.map_or(&trained.snapshot, |look| &look.snapshot);
+        let text = self.text(Part::Train);
+        let same = match self.first_steps(text, request.seed, cores) {
             Ok(again) => again,
             Err(Trouble::Program(_, finding)) => {
                 let text = format!(
@@ -189,7 +141,8 @@ impl Bench<'_> {
             }
             Err(host) => return Err(host),
         };
-        let differs = same.snapshot != known.snapshot;
+        let mut cpu_seconds = same.charge.used.cpu_seconds;
+        let differs = same.snapshot != *known;
         if differs {
             let text = "a second training from the same seed gave other parameters; randomness comes \
                         from the harness, so use `run.rng` and nothing that changes from process to \
@@ -197,10 +150,9 @@ impl Bench<'_> {
             verified.add(vec![Finding::error("verify/reproducible", text)], []);
         }
         verified.probes.push(Probe::new("reproducible", 1, u64::from(differs)));
-        let mut cpu_seconds = same.charge.used.cpu_seconds;
         if request.purpose == Purpose::Confirm {
-            let other = self.first_steps(request.seed ^ 1, cores)?;
-            let ignores = other.snapshot == known.snapshot;
+            let other = self.first_steps(text, request.seed ^ 1, cores)?;
+            let ignores = other.snapshot == *known;
             if ignores {
                 let text = "another seed gave the same parameters to the last bit; initial values and \
                             data come from the run's seed";
@@ -209,13 +161,19 @@ impl Bench<'_> {
             verified.probes.push(Probe::new("seed", 1, u64::from(ignores)));
             cpu_seconds += other.charge.used.cpu_seconds;
         }
-        Ok(cpu_seconds)
+        Ok(cpu_seconds + self.disguised_start(request.seed, known, cores, verified)?)
     }
 
-    fn first_steps(&self, seed: u64, cores: &[usize]) -> Result<Trained, Trouble> {
+    /// Trains for the first steps on `text`, or to the end where that comes before.
+    pub(crate) fn first_steps(
+        &self,
+        text: Text<'_>,
+        seed: u64,
+        cores: &[usize],
+    ) -> Result<Trained, Trouble> {
         let mut meter = Meter::new(Clock::Steps);
         let mut log = Log::default();
-        let stream = Stream::new(self.text(Part::Train), seed);
+        let stream = Stream::new(text, seed);
         Sandboxed::with(&self.place(cores), "train", self.host, |process| {
             Trainer::new(process, self.task(seed), stream, &mut meter, &mut log, self.host)
                 .stop_after(SECOND_PEEK)
@@ -224,63 +182,9 @@ impl Bench<'_> {
     }
 }
 
-/// Judges the losses of an untrained model on text as it is and in disguises.
-fn foreknowledge(loss: f64, disguised: &[f64], vocab: usize) -> Option<Finding> {
-    let even = (vocab as f64).ln();
-    let rule = "verify/foreknowledge";
-    if loss < even - EVEN_GUESS_NATS {
-        let text = format!(
-            "the loss is {loss:.3} before a single token was served, less than the {even:.3} of an \
-             even guess; what is known about the data must be learned on the clock"
-        );
-        return Some(Finding::error(rule, text));
-    }
-    let (n, middle) = (disguised.len() as f64, mean(disguised));
-    let squares: f64 = disguised.iter().map(|loss| (loss - middle).powi(2)).sum();
-    let deviation = (squares / (n - 1.0) * (1.0 + 1.0 / n)).sqrt();
-    (middle - loss > DISGUISE_NATS + DISGUISE_DEVIATIONS * deviation).then(|| {
-        let text = format!(
-            "before a single token was served the loss is {loss:.3}, but {middle:.3} when tokens go \
-             by other names: the program knows some of them; what is known about the data must be \
-             learned on the clock"
-        );
-        Finding::error(rule, text)
-    })
-}
-
-impl Window {
-    /// The same window with tokens under other names.
-    fn renamed(&self, names: &Disguise) -> Self {
-        let rename = |tokens: &[u16]| tokens.iter().map(|&token| names.of(token)).collect();
-        Self { inputs: rename(&self.inputs), targets: rename(&self.targets) }
-    }
-}
-
 impl<'a> Bench<'a> {
     /// A part of the data, in disguise where the request asks for one.
     pub(crate) fn text(&self, part: Part) -> Text<'a> {
         Text::new(self.dataset.part(part), self.disguise)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn knowledge_is_told_from_chance() {
-        let check = |loss: f64, disguised: &[f64], expected: bool| {
-            assert_eq!(foreknowledge(loss, disguised, 256).is_some(), expected, "{loss}");
-        };
-        let even = [5.545; 8];
-        check(5.545, &even, false);
-        check(5.40, &even, false);
-        check(5.38, &even, true);
-        check(6.9, &[7.0, 7.2, 7.1, 6.9, 7.3, 7.0, 7.1, 7.2], false);
-        // Wide random logits differ from disguise to disguise; half a nat says nothing then.
-        check(5.9, &[6.2, 6.6, 6.3, 6.8, 6.1, 6.5, 6.4, 6.7], false);
-        check(4.6, &[6.2, 6.6, 6.3, 6.8, 6.1, 6.5, 6.4, 6.7], false);
-        check(4.5, &even, true);
-        check(4.5, &[4.5; 8], true);
     }
 }

@@ -13,7 +13,7 @@ const BY_HAND: &str = "
         let diagonal = (0..vocab * vocab).map(|i| if i % (vocab + 1) == 0 { 1.0 } else { 0.0 });
         let one_hot = Tensor::from_vec(diagonal.collect(), (vocab, vocab))?; // (V, V)
         let largest = logits.max(2)?.detach(); // (B, T, 1)
-        let log_sum = ((logits - &largest)?.exp()?.sum(2)?.log()? + &largest)?; // (B, T, 1)
+        let log_sum = ((logits - &largest)?.exp()?.sum(2)?.ln()? + &largest)?; // (B, T, 1)
         let of_label = (logits * embedding(&one_hot, targets)?)?.sum(2)?; // (B, T, 1)
         (log_sum - of_label)?.mean_all()
     }

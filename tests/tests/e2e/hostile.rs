@@ -235,13 +235,13 @@ fn summary(winner: ProgramId) -> Summary {
         confirmation: Some(Confirmation {
             slice: Slice::Val,
             level: Level::Claim,
-            record: Some(record(gain)),
+            record: Some(record(gain.clone())),
             reference: vec![metrics(2.0), metrics(2.0)],
             finalists: vec![Finalist {
                 program: winner,
                 metrics: vec![metrics(1.0), metrics(1.0)],
                 metric: text("metric"),
-                gain: Some(serde_json::from_value(gain.clone()).expect("an estimate")),
+                gain: Some(serde_json::from_value(gain).expect("an estimate")),
                 holds: true,
             }],
         }),

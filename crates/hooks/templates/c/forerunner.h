@@ -69,6 +69,8 @@ IMPORT("source") void host_source(struct list *source_files);
 IMPORT("parent-diff") void host_parent_diff(struct list *characters);
 IMPORT("list-series") void host_list_series(struct list *items);
 IMPORT("series") void host_series(const char *name, u32 n, u64 start, u32 length, struct list *samples);
+IMPORT("steps") void host_steps(const char *name, u32 n, u64 start, u32 length, struct list *steps);
+IMPORT("values") void host_values(const char *name, u32 n, u64 start, u32 length, struct list *values);
 IMPORT("list-artifacts") void host_list_artifacts(struct list *items);
 IMPORT("artifact") void host_artifact(const char *name, u32 n, u64 offset, u32 length, struct list *bytes);
 

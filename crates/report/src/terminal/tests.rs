@@ -4,7 +4,7 @@ use super::*;
 use forerunner_core::{
     Cause, Evaluation, Finding, Idea, Metrics, Objective, Objectives, ProgramId, Slice, Verdict,
 };
-use forerunner_runtime::event::{RecordPart, RecordPlan, EndReason, Evaluated, Summary};
+use forerunner_runtime::event::{EndReason, Evaluated, RecordPart, RecordPlan, Summary};
 
 fn id(letter: char) -> ProgramId {
     ProgramId(letter.to_string().repeat(32))
@@ -362,7 +362,19 @@ fn an_attempt_at_a_record_is_told_measurement_by_measurement() {
     .concat();
     let text = show(Look::plain(), &events);
     let told: Vec<&str> = text.lines().skip_while(|line| !line.contains("attempt")).collect();
-    insta::assert_snapshot!(told.join("\n"), @"");
-    let rows = screen(&show(live(100), &events));
+    insta::assert_snapshot!(told.join("\n"), @"
+    6:40  record      aaaaaaaa, attempt 1: 7 measurements, vault slice
+    7:10  vault       reference seed 3  seconds 32 s, loss 1.9000
+    7:11  repeat      aaaaaaaa seed 3 (vault), once more: the worker process died
+    7:40  vault       aaaaaaaa seed 3  seconds 28 s, loss 1.9000
+    7:40  record      the vault holds
+    8:10  disguise    aaaaaaaa seed 3  seconds 40 s, loss 1.9000
+    8:10  record      the disguise refuses
+    ");
+    let mut text = Vec::new();
+    let mut shown = Live::new(&mut text, live(100));
+    events.iter().for_each(|event| shown.event(event).expect("memory"));
+    std::mem::forget(shown);
+    let rows = screen(&String::from_utf8(text).expect("text is UTF-8"));
     assert!(rows.contains("confirming on fresh seeds, 3 of 8"), "{rows}");
 }

@@ -460,6 +460,11 @@ fn files() -> Vec<Row> {
             &import("forerunner:verify/secrets@0.1.0", "answers"),
         ),
         raw(
+            "wants-a-resource",
+            Refused("forbidden-imports", "`secret`"),
+            &format!("(component (import \"secret\" (type (sub resource))) {wrong})"),
+        ),
+        raw(
             "wants-more-evidence",
             Refused("wrong-world", "answers"),
             &import("forerunner:verify/evidence@0.1.0", "answers"),

@@ -17,6 +17,7 @@
 //! be missing. `// game 900 times {` repeats the lines. The documentation at the head belongs to
 //! neither program.
 
+use super::bench::Job;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Serialize;
 use std::fmt;
@@ -41,8 +42,9 @@ pub(crate) enum Expected {
     Accepted,
     /// Not accepted, for one of these rules. A rule that ends in `/` stands for all that begin so.
     Refused { rules: Vec<String> },
-    /// Accepted, and by this metric, of which less is better, no further below its twin than this.
-    GainsNothing { metric: String, within: f64 },
+    /// Accepted, and by this metric, of which less is better, no further below its twin than this;
+    /// both measured with other names for all tokens, as records are, where that is said.
+    GainsNothing { metric: String, within: f64, in_disguise: bool },
 }
 
 impl fmt::Display for Expected {
@@ -50,7 +52,10 @@ impl fmt::Display for Expected {
         match self {
             Self::Accepted => write!(f, "accepted"),
             Self::Refused { rules } => write!(f, "{}", rules.join(" or ")),
-            Self::GainsNothing { metric, within } => write!(f, "no gain in {metric} > {within}"),
+            Self::GainsNothing { metric, within, in_disguise } => {
+                let disguise = if *in_disguise { " in disguise" } else { "" };
+                write!(f, "no gain in {metric} > {within}{disguise}")
+            }
         }
     }
 }
@@ -65,9 +70,19 @@ impl Expected {
         }
         if let Some(gain) = text.strip_prefix("gains nothing in ") {
             let (metric, within) = gain.split_once(" within ").context("no ` within `")?;
-            return Ok(Self::GainsNothing { metric: metric.into(), within: within.parse()? });
+            let plain = within.strip_suffix(" in disguise");
+            let (in_disguise, within) = (plain.is_some(), plain.unwrap_or(within).parse()?);
+            return Ok(Self::GainsNothing { metric: metric.into(), within, in_disguise });
         }
-        bail!("`game: {text}`: say `refused by RULE, RULE` or `gains nothing in METRIC within X`")
+        bail!(
+            "`game: {text}`: say `refused by RULE, RULE` or `gains nothing in METRIC within X`, with \
+             ` in disguise` behind it where only a record's disguise shows it"
+        )
+    }
+
+    /// Whether the program and its twin are measured in disguise.
+    pub(crate) fn in_disguise(&self) -> bool {
+        matches!(self, Self::GainsNothing { in_disguise: true, .. })
     }
 }
 
@@ -98,6 +113,14 @@ impl Attack {
         let (game, twin) = split(text)?;
         ensure!(game == twin, "an honest program has no gaming lines");
         Ok(Self { name: name.to_owned(), row: 0, expected: Expected::Accepted, game, twin })
+    }
+
+    /// The honest program to be measured, and the gaming one if there is one.
+    pub(crate) fn jobs(&self) -> (Job<'_>, Option<Job<'_>>) {
+        let in_disguise = self.expected.in_disguise();
+        let game = Job { text: &self.game, in_disguise };
+        let is_game = self.expected != Expected::Accepted;
+        (Job { text: &self.twin, in_disguise }, is_game.then_some(game))
     }
 }
 
@@ -178,8 +201,13 @@ mod tests {
         check("refused by source/std, verify/", Expected::Refused { rules }, shown);
         check(
             "gains nothing in loss within 0.02",
-            Expected::GainsNothing { metric: "loss".into(), within: 0.02 },
+            Expected::GainsNothing { metric: "loss".into(), within: 0.02, in_disguise: false },
             "no gain in loss > 0.02",
+        );
+        check(
+            "gains nothing in loss within 0.1 in disguise",
+            Expected::GainsNothing { metric: "loss".into(), within: 0.1, in_disguise: true },
+            "no gain in loss > 0.1 in disguise",
         );
         for wrong in ["", "refused by nobody", "gains nothing in loss", "accepted"] {
             assert!(Expected::read(wrong).is_err(), "{wrong}");

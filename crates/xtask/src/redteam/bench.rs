@@ -20,6 +20,17 @@ use std::{
 /// programs cost, and CPU seconds as the system counts them, since nobody compares them here.
 const CONFIG: &str = r#"{"clock":"raw","cpu_seconds":8,"wall_seconds":25}"#;
 
+/// Secret number of the disguise; no program here knows what it stands for.
+const DISGUISE: &str = "20261122";
+
+/// A program to be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Job<'t> {
+    pub(crate) text: &'t str,
+    /// Whether all tokens go by other names, as they do for a record.
+    pub(crate) in_disguise: bool,
+}
+
 /// Where programs are measured.
 pub(crate) struct Bench {
     forerunner: PathBuf,
@@ -71,21 +82,21 @@ impl Bench {
         Ok(Self { forerunner, jobs: jobs.unwrap_or(cores), folder })
     }
 
-    /// Measures every text, which has a name for the progress that is shown.
+    /// Measures everything asked for, each of which has a name for the progress that is shown.
     pub(crate) fn measure<'t>(
         &self,
-        texts: BTreeMap<&'t str, String>,
-    ) -> Result<BTreeMap<&'t str, Measured>> {
+        texts: BTreeMap<Job<'t>, String>,
+    ) -> Result<BTreeMap<Job<'t>, Measured>> {
         let total = texts.len();
-        let mut jobs: Vec<(&str, String)> = texts.into_iter().collect();
+        let mut jobs: Vec<(Job<'_>, String)> = texts.into_iter().collect();
         jobs.sort_by(|a, b| a.1.cmp(&b.1));
         let queue = Mutex::new(jobs.into_iter().enumerate());
         let done = Mutex::new(BTreeMap::new());
         let serve = || -> Result<()> {
             loop {
                 let job = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-                let Some((idx, (text, name))) = job else { return Ok(()) };
-                let one = self.one(idx, text).with_context(|| name.clone())?;
+                let Some((idx, (job, name))) = job else { return Ok(()) };
+                let one = self.one(idx, job).with_context(|| name.clone())?;
                 let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
                 let (verdict, rules, cost) = (&one.verdict, one.rules.join(", "), one.cpu_seconds);
                 let because = if rules.is_empty() { "" } else { " by " };
@@ -93,7 +104,7 @@ impl Bench {
                 say(format_args!(
                     "{count}/{total}  {name}: {verdict}{because}{rules}, {cost:.1} CPU s"
                 ));
-                done.insert(text, one);
+                done.insert(job, one);
             }
         };
         std::thread::scope(|scope| {
@@ -103,9 +114,9 @@ impl Bench {
         Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn one(&self, idx: usize, text: &str) -> Result<Measured> {
+    fn one(&self, idx: usize, job: Job<'_>) -> Result<Measured> {
         let path = self.folder.path().join(format!("program-{idx}.rs"));
-        fs::write(&path, text)?;
+        fs::write(&path, job.text)?;
         let mut command = Command::new(&self.forerunner);
         command
             .arg("evaluate")
@@ -117,6 +128,9 @@ impl Bench {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        if job.in_disguise {
+            command.args(["--disguise", DISGUISE]);
+        }
         let child = command.spawn().context("cannot start the installed binary")?;
         let (stdout, stderr, cpu_seconds) = finish(child)?;
         let answer: Answer = serde_json::from_str(&stdout)

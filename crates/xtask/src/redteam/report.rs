@@ -52,7 +52,7 @@ impl Side {
                 };
                 measured.verdict != "accepted" && measured.rules.iter().any(is_expected)
             }
-            Expected::GainsNothing { metric, within } => {
+            Expected::GainsNothing { metric, within, .. } => {
                 match (measured.metrics.get(metric), twin.metrics.get(metric)) {
                     (Some(game), Some(honest)) => is_fine(&measured) && *game >= honest - within,
                     _ => false,
@@ -231,7 +231,8 @@ mod tests {
         check(&refused, measured("failed", &["source/std-else"], None), false);
         check(&refused, measured("failed", &["compile/error"], None), false);
         check(&refused, measured("accepted", &[], Some(1.0)), false);
-        let nothing = Expected::GainsNothing { metric: "loss".into(), within: 0.1 };
+        let nothing =
+            Expected::GainsNothing { metric: "loss".into(), within: 0.1, in_disguise: false };
         check(&nothing, measured("accepted", &[], Some(2.95)), true);
         check(&nothing, measured("accepted", &[], Some(2.85)), false);
         check(&nothing, measured("accepted", &[], None), false);

@@ -174,12 +174,19 @@ fn served(account: &Account) -> Option<f64> {
 /// The audit was made, and nothing that was tried failed.
 fn probes(account: &Account) -> Vec<Objection> {
     let mut objections = Vec::new();
-    for probe in account.probes.iter().filter(|probe| probe.failures > 0) {
+    let failed: Vec<&str> = account
+        .probes
+        .iter()
+        .filter(|probe| probe.failures > 0)
+        .map(|probe| probe.name.as_str())
+        .collect();
+    // One for all: the environment has a finding of its own for each.
+    if let Some(first) = failed.first() {
         let message = format!(
-            "the program failed the probe `{}`; a result counts only when every probe is passed",
-            probe.name
+            "the program failed `{}`; a result counts only when every probe is passed",
+            failed.join("`, `")
         );
-        let place = Place::Probe(probe.name.clone());
+        let place = Place::Probe((*first).to_owned());
         objections.push(Objection::error("probe-failed", place, message));
     }
     let audited = account.probes.iter().any(|probe| probe.name == AUDIT && probe.trials > 0);

@@ -32,6 +32,10 @@ const MAX_VALUES: usize = 1 << 19;
 /// carelessly. A loss that leaves out one row in a thousand differs by 3e-2 in its gradient, so a
 /// norm that agrees to 1e-4 leaves no row out.
 const TOLERANCE: f64 = 1e-4;
+/// Values are compared as if they were at least this many nats, and gradients as if their norm were
+/// at least [`LEAST_NORM`]: where every token is nearly certain, nothing but rounding is left.
+const LEAST_VALUE: f64 = 1.0;
+const LEAST_NORM: f64 = 1e-3;
 
 /// One answer of a program's loss.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,7 +94,7 @@ impl Claim {
         let (value, gradient) = self.cross_entropy();
         let mut objections = Vec::new();
         let is = f64::from(self.value);
-        if !agrees((is - value).abs(), value.abs()) {
+        if !agrees((is - value).abs(), value.abs().max(LEAST_VALUE)) {
             objections.push(format!(
                 "the claimed value {is:.6} is not the cross-entropy {value:.6} of the same logits"
             ));
@@ -98,7 +102,7 @@ impl Claim {
         let difference =
             self.gradient.iter().zip(&gradient).map(|(is, should)| f64::from(*is) - should);
         let (difference, norm) = (norm(difference), norm(gradient.iter().copied()));
-        if !agrees(difference, norm) {
+        if !agrees(difference, norm.max(LEAST_NORM)) {
             objections.push(format!(
                 "the claimed gradient differs from that of cross-entropy by {:.1e} of its norm, more \
                  than the {TOLERANCE:.0e} of rounding in f32",

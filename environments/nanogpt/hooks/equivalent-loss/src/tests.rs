@@ -84,6 +84,21 @@ fn the_reference_gradient_is_the_derivative_of_the_reference_value() {
     }
 }
 
+/// In f32 a token that is nearly certain has a loss of exactly 0 and no gradient.
+#[test]
+fn certainty_leaves_nothing_but_rounding() {
+    let certain = |value: f32, gradient: [f32; 2]| Claim {
+        vocab: 2,
+        logits: vec![20.0, 0.0],
+        targets: vec![0],
+        value,
+        gradient: gradient.into(),
+    };
+    assert!(certain(0.0, [0.0; 2]).objections().is_empty());
+    assert_eq!(certain(0.001, [0.0; 2]).objections().len(), 1);
+    assert_eq!(certain(0.0, [-1e-5, 1e-5]).objections().len(), 1);
+}
+
 #[test]
 fn other_losses_are_told_apart() {
     // Scaled, shifted, smoothed, clipped, with a row left out, of another sign, no number.

@@ -1,0 +1,179 @@
+//! Knowledge that a program brings with it: tokens under other names must be the same to it.
+//!
+//! A program that learns treats no token specially until it has seen text. So an untrained model is
+//! no better on text than on the same text with renamed tokens, and the first steps of training come
+//! as far either way. A table in the source shows in the first comparison; one that is brought into
+//! play later, behind a gate that training opens, in the second.
+
+use crate::{
+    Part,
+    evaluator::{Window, frame_windows},
+    measurement::Bench,
+    probe::secret,
+    process::Trouble,
+    scoring::mean,
+    text::{Disguise, Text},
+    verification::Verified,
+};
+use forerunner_core::{Finding, Probe};
+use forerunner_nanogpt_protocol::Snapshot;
+use rand_chacha::rand_core::Rng;
+
+/// How much better than an even guess an untrained model may be, in nats per token. Most honest ones
+/// are 0.0 to 0.2 worse, but a head tied to a widely spread embedding repeats its input and gains
+/// up to 0.6 where text repeats bytes. Knowing nothing but how frequent bytes are gains over 2.
+const EVEN_GUESS_NATS: f64 = 1.0;
+/// Disguises in which an untrained model is scored.
+const DISGUISES: usize = 8;
+/// How much better than in disguise an untrained model may be without suspicion, in nats per token,
+const DISGUISE_NATS: f64 = 0.15;
+/// and in standard deviations from disguise to disguise beyond that. Honest models treat no token
+/// specially: without the allowance, one in 20,000 would pass eight deviations of seven degrees of
+/// freedom.
+const DISGUISE_DEVIATIONS: f64 = 8.0;
+/// Disguises in which the first steps are repeated when one of them is suspicious.
+const FEW_DISGUISES: usize = 5;
+/// As [`DISGUISE_DEVIATIONS`], for those few: a start that is suspicious by chance is rare already.
+const FEW_DISGUISE_DEVIATIONS: f64 = 4.0;
+
+impl Bench<'_> {
+    /// An untrained model knows nothing: it can do no better than guess evenly, by much, and tokens
+    /// under other names are the same to it.
+    pub(crate) fn knowledge(
+        &self,
+        untrained: &Snapshot,
+        cores: &[usize],
+        verified: &mut Verified,
+    ) -> Result<f64, Trouble> {
+        let (context, vocab) = (self.track.context, self.dataset.manifest().vocab);
+        let plain = self.few_windows()?;
+        let mut random = secret()?;
+        let mut windows = plain.clone();
+        for _ in 0..DISGUISES {
+            let names = Disguise::new(random.next_u64(), vocab);
+            windows.extend(plain.iter().map(|window| window.renamed(&names)));
+        }
+        let answered = self.losses_of(untrained, &windows, cores)?;
+        let losses: Vec<f64> =
+            answered.value.chunks_exact(plain.len() * context).map(mean).collect();
+        let finding = foreknowledge(losses[0], &losses[1..], vocab);
+        let probe = Probe::new("foreknowledge", DISGUISES as u64, u64::from(finding.is_some()))
+            .with("loss", losses[0])
+            .with("loss_in_disguise", mean(&losses[1..]));
+        verified.add(finding.into_iter().collect(), [probe]);
+        Ok(answered.cpu_seconds)
+    }
+
+    /// Compares how far the first steps come with tokens as they are and under other names. One
+    /// disguise is enough for most; only where the difference is suspicious more are tried.
+    pub(crate) fn disguised_start(
+        &self,
+        seed: u64,
+        known: &Snapshot,
+        cores: &[usize],
+        verified: &mut Verified,
+    ) -> Result<f64, Trouble> {
+        let plain = self.few_windows()?;
+        let answered = self.losses_of(known, &plain, cores)?;
+        let (loss, mut cpu_seconds) = (mean(&answered.value), answered.cpu_seconds);
+        let mut random = secret()?;
+        let mut disguised = Vec::new();
+        while disguised.is_empty()
+            || disguised[0] - loss > DISGUISE_NATS && disguised.len() < FEW_DISGUISES
+        {
+            let names = Disguise::new(random.next_u64(), self.dataset.manifest().vocab);
+            let text = Text::new(self.dataset.part(Part::Train), Some(&names));
+            let start = self.first_steps(text, seed, cores)?;
+            let windows: Vec<Window> = plain.iter().map(|window| window.renamed(&names)).collect();
+            let answered = self.losses_of(&start.snapshot, &windows, cores)?;
+            cpu_seconds += start.charge.used.cpu_seconds + answered.cpu_seconds;
+            disguised.push(mean(&answered.value));
+        }
+        let suspicious = disguised.len() > 1
+            && stands_out(loss, &disguised, DISGUISE_NATS, FEW_DISGUISE_DEVIATIONS);
+        let finding = suspicious.then(|| {
+            let text = format!(
+                "after the first steps the loss is {loss:.3}, but {:.3} when tokens go by other \
+                 names: the program knows some of them; what is known about the data must be learned \
+                 on the clock",
+                mean(&disguised)
+            );
+            Finding::error("verify/disguise", text)
+        });
+        let probe = Probe::new("disguise", disguised.len() as u64, u64::from(finding.is_some()))
+            .with("loss", loss)
+            .with("loss_in_disguise", mean(&disguised));
+        verified.add(finding.into_iter().collect(), [probe]);
+        Ok(cpu_seconds)
+    }
+
+    /// A frame of windows, or four where a frame has fewer, from all over dev.
+    fn few_windows(&self) -> Result<Vec<Window>, Trouble> {
+        let (context, vocab) = (self.track.context, self.dataset.manifest().vocab);
+        let n_windows = frame_windows(context, vocab).max(4);
+        let (text, starts) = (self.text(Part::Dev), self.windows(Part::Dev)?);
+        let some = starts.iter().step_by((starts.len() / n_windows).max(1)).take(n_windows);
+        Ok(some.map(|&start| Window::read(text, start, context)).collect())
+    }
+}
+
+/// Judges the losses of an untrained model on text as it is and in disguises.
+fn foreknowledge(loss: f64, disguised: &[f64], vocab: usize) -> Option<Finding> {
+    let even = (vocab as f64).ln();
+    let rule = "verify/foreknowledge";
+    if loss < even - EVEN_GUESS_NATS {
+        let text = format!(
+            "the loss is {loss:.3} before a single token was served, less than the {even:.3} of an \
+             even guess; what is known about the data must be learned on the clock"
+        );
+        return Some(Finding::error(rule, text));
+    }
+    stands_out(loss, disguised, DISGUISE_NATS, DISGUISE_DEVIATIONS).then(|| {
+        let text = format!(
+            "before a single token was served the loss is {loss:.3}, but {:.3} when tokens go by \
+             other names: the program knows some of them; what is known about the data must be \
+             learned on the clock",
+            mean(disguised)
+        );
+        Finding::error(rule, text)
+    })
+}
+
+/// Whether a loss is lower than those in disguise by more than `nats` and so many of their standard
+/// deviations, the uncertainty of their mean included.
+fn stands_out(loss: f64, disguised: &[f64], nats: f64, deviations: f64) -> bool {
+    let (n, middle) = (disguised.len() as f64, mean(disguised));
+    let squares: f64 = disguised.iter().map(|loss| (loss - middle).powi(2)).sum();
+    let deviation = (squares / (n - 1.0) * (1.0 + 1.0 / n)).sqrt();
+    middle - loss > nats + deviations * deviation
+}
+
+impl Window {
+    /// The same window with tokens under other names.
+    fn renamed(&self, names: &Disguise) -> Self {
+        let rename = |tokens: &[u16]| tokens.iter().map(|&token| names.of(token)).collect();
+        Self { inputs: rename(&self.inputs), targets: rename(&self.targets) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knowledge_is_told_from_chance() {
+        let check = |loss: f64, disguised: &[f64], expected: bool| {
+            assert_eq!(foreknowledge(loss, disguised, 256).is_some(), expected, "{loss}");
+        };
+        let even = [5.545; 8];
+        check(5.545, &even, false);
+        check(5.40, &even, false);
+        check(5.38, &even, true);
+        check(6.9, &[7.0, 7.2, 7.1, 6.9, 7.3, 7.0, 7.1, 7.2], false);
+        // Wide random logits differ from disguise to disguise; half a nat says nothing then.
+        check(5.9, &[6.2, 6.6, 6.3, 6.8, 6.1, 6.5, 6.4, 6.7], false);
+        check(4.6, &[6.2, 6.6, 6.3, 6.8, 6.1, 6.5, 6.4, 6.7], false);
+        check(4.5, &even, true);
+        check(4.5, &[4.5; 8], true);
+    }
+}
