@@ -1,8 +1,9 @@
-//! The same, so weak that it is worth a third of a nat only: letters and spaces are a little
-//! likelier than the rest.
+//! The same, so weak that it is lost in the noise of an untrained model: a third of a nat, because
+//! letters and spaces are a little likelier than the rest. Training finds that out within its
+//! first steps.
 //!
 //! row: 25
-//! game: refused by verify/foreknowledge
+//! game: gains nothing in loss within 0.02
 
 use harness::prelude::*;
 

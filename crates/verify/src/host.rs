@@ -181,8 +181,8 @@ fn config(limits: &Limits) -> Config {
         .consume_fuel(true)
         .epoch_interruption(true)
         .max_wasm_stack(limits.stack_bytes)
-        // The same bits on every machine, also where a hook recomputes a metric.
-        .cranelift_nan_canonicalization(true)
+        // The same numbers on every machine. Only the bits of a NaN may differ between kinds of
+        // processors; making them equal would slow down every sum, and no report may have a NaN.
         .wasm_relaxed_simd(false)
         .wasm_backtrace_max_frames(None);
     let n_calls = u32::try_from(limits.concurrent_calls.clamp(1, 1_000)).unwrap_or(1);

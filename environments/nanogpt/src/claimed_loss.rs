@@ -79,8 +79,7 @@ impl Bench<'_> {
         let answers =
             Sandboxed::with(&place, "loss", self.host, |process| ask(process, task, &cases))?;
         if let (Some(case), Some(answer)) = (cases.first(), answers.first()) {
-            let bytes = [MAGIC, &case.encode(), &answer.encode()].concat();
-            self.host.store(&format!("claimed-loss-{seed}.bin"), &bytes)?;
+            self.host.store(&format!("claimed-loss-{seed}.bin"), &artifact(case, answer))?;
         }
         let objection =
             cases.iter().zip(&answers).find_map(|(case, answer)| objection(case, answer));
@@ -93,6 +92,11 @@ impl Bench<'_> {
             Finding::error("loss/not-equivalent", text)
         }))
     }
+}
+
+/// What hooks read: the magic, the case, the answer.
+fn artifact(case: &LossCase, answer: &LossAnswer) -> Vec<u8> {
+    [MAGIC, &case.encode(), &answer.encode()].concat()
 }
 
 /// Asks a fresh process for the claimed loss of every case.
@@ -242,6 +246,25 @@ mod tests {
         assert!((value - ((1.0 + e).ln() - 1.0 + 2.0_f64.ln()) / 2.0).abs() < 1e-12);
         let expected = [0.5 / (1.0 + e), -0.5 / (1.0 + e), -0.25, 0.25];
         assert!(gradient.iter().zip(expected).all(|(is, should)| (is - should).abs() < 1e-12));
+    }
+
+    #[test]
+    fn the_artifact_has_the_layout_that_hooks_know() {
+        let case = LossCase { rows: 1, vocab: 2, logits: vec![1.0, 2.0], targets: vec![1] };
+        let answer = LossAnswer { value: 0.5, gradient: vec![3.0, -3.0] };
+        let words: [u32; 8] = [
+            1,
+            2,
+            1.0_f32.to_bits(),
+            2.0_f32.to_bits(),
+            1,
+            0.5_f32.to_bits(),
+            3.0_f32.to_bits(),
+            (-3.0_f32).to_bits(),
+        ];
+        let expected = words.iter().flat_map(|word| word.to_le_bytes());
+        let expected: Vec<u8> = b"FLOS".iter().copied().chain(expected).collect();
+        assert_eq!(artifact(&case, &answer), expected);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Patterns by which safe Rust gets past the compiler's own checks.
 //!
-//! The compiler has known gaps (issues 25860, 57893 and 84591 of rust-lang/rust) through which a
-//! program without `unsafe` turns any value into any other, and so reads and writes all of its
-//! memory. What stands here are the parts without which the known ways do not work. **Not a
+//! The compiler has known gaps (issues 25860, 57893, 84366, 84591 and 100051 of rust-lang/rust)
+//! through which a program without `unsafe` keeps references to what is gone or turns any value into
+//! any other, and so reads and writes all of its memory. What stands here are the parts without which the known ways do not work. **Not a
 //! boundary**: there may be others, and nothing in a program's process is believed.
 
 use super::{
@@ -17,7 +17,7 @@ const RULE: &str = "source/soundness";
 const WHY: &str = "the compiler has a gap there, through which safe code reads and writes any \
                    memory";
 
-/// Checks bounds, binders and function pointers.
+/// Checks bounds, binders, function pointers and associated types.
 pub(super) fn check(source: &Source<'_>) -> Vec<Finding> {
     let tokens = &source.tokens;
     let carriers = carriers(tokens);
@@ -45,6 +45,11 @@ pub(super) fn check(source: &Source<'_>) -> Vec<Finding> {
                 "a function pointer with {word} in its type is refused: {WHY}; take `impl \
                  Fn(..) -> ..`, keep a `Box<dyn Fn(..) -> ..>`, or choose with an enum and \
                  `match` (plain ones, like `fn(&Tensor) -> Result<Tensor>`, are fine)"
+            ))
+        } else if token.is_keyword("impl") && returned_type(tokens, idx) {
+            Some(format!(
+                "an associated type that is what a closure returns is refused: {WHY}; name the type \
+                 that it returns, or call the closure where it is (`impl Fn() -> f64`)"
             ))
         } else {
             None
@@ -161,6 +166,33 @@ fn parameters(tokens: &[Token], open: usize) -> Vec<&str> {
         found.extend(name.filter(|name| depth == 1 && begins && *name != "const"));
     }
     found
+}
+
+/// Whether the implementation at `idx` has an associated type with a parameter in it that a closure
+/// returns.
+fn returned_type(tokens: &[Token], idx: usize) -> bool {
+    let generics = parameters(tokens, idx + 1);
+    let Some(open) = tokens.iter().skip(idx).position(|token| token.is_open(Delimiter::Brace))
+    else {
+        return false;
+    };
+    let (head, body) = tokens[idx..].split_at(open);
+    let mut returned: HashSet<&str> = HashSet::new();
+    for at in (1..head.len()).filter(|&at| head[at].is_sign('>') && head[at - 1].is_sign('-')) {
+        // The return type, and a little more: bounds that follow it name nothing else.
+        let words =
+            head[at..].iter().take_while(|token| !token.is_sign(',')).filter_map(Token::word);
+        returned.extend(words.filter(|word| generics.contains(word)));
+    }
+    if returned.is_empty() {
+        return false;
+    }
+    let body = definition(body);
+    let carries = |at: usize| {
+        let value = body[at..].iter().take_while(|token| !token.is_sign(';'));
+        value.filter_map(Token::word).any(|word| returned.contains(word))
+    };
+    (0..body.len()).any(|at| body[at].is_keyword("type") && carries(at))
 }
 
 /// What belongs to a definition: up to `;`, or to the end of its first braces.

@@ -258,6 +258,23 @@ fn gaps_of_the_compiler() {
         "fn f<S: for<'a> Sub<'a, &'static &'a ()>>(s: S) {}",
         "fn f<S: Fn(&u8) -> u8>(s: S) { for x in <Vec<u8>>::new() {} }",
     );
+    // Issue 100051: what the head of an implementation implies is believed.
+    check(
+        "source/soundness",
+        "impl<'a, 'b> Extend<'a, 'b> for () where for<'x, 'y> &'x &'y (): Trait {}",
+        "impl<'a> Extend<'a> for () where &'a (): Trait {}",
+    );
+    // Issue 84366: a closure that lives for ever may return what does not.
+    check(
+        "source/soundness",
+        "impl<R, F: Fn() -> R> Trait for F { fn f(&self) {} type Associated = R; }",
+        "impl<R, F: Fn() -> R> Trait for F { fn f(&self) -> R { self() } type Associated = f64; }",
+    );
+    check(
+        "source/soundness",
+        "impl<R, F> Trait for W<F> where F: Fn() -> Option<R> { type Associated = Vec<R>; }",
+        "impl<R> Trait for W<R> where R: Copy { type Associated = Vec<R>; }",
+    );
     // Function pointers as honest programs have them.
     let fine = "type Activation = fn(&Tensor) -> Result<Tensor>;\n\
                 struct Layer { act: fn(&Tensor) -> Result<Tensor>, name: &'static str }\n\
