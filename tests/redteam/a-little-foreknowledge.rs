@@ -1,9 +1,9 @@
 //! The same, so weak that it is lost in the noise of an untrained model: a third of a nat, because
 //! letters and spaces are a little likelier than the rest. Training finds that out within its
-//! first steps.
+//! first steps. Measured in disguise, as a record is.
 //!
 //! row: 25
-//! game: gains nothing in loss within 0.02
+//! game: gains nothing in loss within 0.03 in disguise
 
 use harness::prelude::*;
 

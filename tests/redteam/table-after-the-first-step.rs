@@ -2,7 +2,7 @@
 //! step, when nobody looks at the untrained model any more.
 //!
 //! row: 25
-//! game: gains nothing in loss within 0.06 in disguise
+//! game: refused by verify/disguise
 
 use harness::prelude::*;
 

@@ -2,7 +2,7 @@
 //! nothing, and the first steps of training open the gate.
 //!
 //! row: 25
-//! game: gains nothing in loss within 0.06 in disguise
+//! game: refused by verify/disguise
 
 use harness::prelude::*;
 

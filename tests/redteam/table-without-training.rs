@@ -2,7 +2,7 @@
 //! look at, and hardly a second to be charged.
 //!
 //! row: 25
-//! game: refused by verify/foreknowledge
+//! game: refused by verify/foreknowledge, verify/disguise
 
 use harness::prelude::*;
 

@@ -7,10 +7,13 @@ use forerunner_core::{Cause, Evaluation, Probe, Verdict};
 use serde_json::json;
 use support::{check, work};
 
+const HOLE: &str = include_str!("programs/hole.rs");
 const FORGER: &str = include_str!("programs/forger.rs");
+const GREEDY: &str = include_str!("programs/greedy.rs");
 
 fn without_rules(program: &str) -> Evaluation {
-    work("evaluate", program, |job| job["without_source_rules"] = json!(true)).expect("measured")
+    let program = format!("{HOLE}\n{program}");
+    work("evaluate", &program, |job| job["without_source_rules"] = json!(true)).expect("measured")
 }
 
 fn probe<'e>(evaluation: &'e Evaluation, name: &str) -> &'e Probe {
@@ -34,5 +37,17 @@ fn a_forger_in_the_evaluator_deceives_every_probe_but_not_the_audit() {
     let twin = FORGER.replace("batch < 16 ||", "true ||");
     assert_eq!(without_rules(&twin).verdict, Verdict::Accepted);
     // And usually it does not come so far.
-    assert_eq!(check(FORGER).cause, Some(Cause::Rule));
+    assert_eq!(check(&format!("{HOLE}\n{FORGER}")).cause, Some(Cause::Rule));
+}
+
+#[test]
+fn a_trainer_that_overwrites_the_harness_s_limits_gains_nothing() {
+    let refused = without_rules(GREEDY);
+    assert_eq!(refused.verdict, Verdict::Failed(Cause::Rule), "{:?}", refused.findings);
+    assert_eq!(refused.findings[0].rule, "snapshot/size");
+    let text = "the snapshot has 196608 values, the track allows 150000";
+    assert!(refused.findings[0].message.starts_with(text), "by us: {:?}", refused.findings);
+    assert_eq!(refused.telemetry.series["train_loss"].len(), 60, "the harness let it train");
+    let twin = GREEDY.replace("N_TABLES: usize = 3", "N_TABLES: usize = 2");
+    assert_eq!(without_rules(&twin).verdict, Verdict::Accepted);
 }

@@ -170,6 +170,23 @@ fn a_finished_run_can_go_for_a_record_and_only_once() {
 }
 
 #[test]
+fn another_program_is_another_attempt_and_spends_less_error() {
+    let scratch = run_file("honest", "");
+    scratch.forerunner("run record.toml --out run --set budget.evaluations=2").good();
+    let first = record(&scratch.log("run")).clone();
+    let text = scratch.forerunner("run --resume run --set budget.evaluations=30").good();
+    assert!(text.contains("Attempt 2 of this run"), "{text}");
+    let log = scratch.log("run");
+    let second = record(&log);
+    assert_ne!(second["plan"]["program"], first["plan"]["program"]);
+    assert_eq!((&first["plan"]["attempt"], &second["plan"]["attempt"]), (&1.into(), &2.into()));
+    let error = |record: &Value| 1.0 - record["plan"]["confidence"].as_f64().expect("a number");
+    assert!((error(second) - error(&first) / 4.0).abs() < 1e-12, "{second}");
+    let seeds = |record: &Value| record["plan"]["seeds"].as_array().expect("a list").clone();
+    assert!(seeds(second).iter().all(|seed| !seeds(&first).contains(seed)), "fresh seeds again");
+}
+
+#[test]
 fn an_attempt_that_was_cut_off_goes_on_where_it_was() {
     let scratch = run_file("honest", "");
     let slow = "--set environment.config.evaluate_seconds=0.15 --set budget.evaluations=4";
