@@ -7,7 +7,7 @@
 use harness::prelude::*;
 
 /// Optimizer steps.
-const STEPS: usize = 30;
+const STEPS: usize = 60;
 
 /// Channels of the residual stream.
 const WIDTH: usize = 32;

@@ -53,10 +53,12 @@ impl Model for Small {
 fn train(model: &Small, params: &Params, run: &mut Training) -> Result<()> {
     let mut moments: Vec<Moments> = params.iter().map(|p| Moments::zeros_like(&p.var)).collect();
     // game {
-    let mut values = vec![0.0f32; model.table.count()];
-    for round in 0..200 {
-        for (at, value) in values.iter_mut().enumerate() {
-            *value = 0.1 * ((at * (round + 1)) as f32 * 0.7).sin() + 0.5 * *value;
+    let mut rng = run.rng("table");
+    let mut values: Vec<f32> = (0..model.table.count()).map(|_| rng.normal() as f32).collect();
+    for _ in 0..100 {
+        for row in values.chunks_mut(WIDTH) {
+            let length = row.iter().map(|value| value * value).sum::<f32>().sqrt();
+            row.iter_mut().for_each(|value| *value *= 0.56 / length.max(1e-6));
         }
     }
     model.table.set(&Tensor::from_vec(values, model.table.dims())?)?;

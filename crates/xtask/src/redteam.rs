@@ -7,7 +7,7 @@ mod report;
 
 use crate::{console::say, install, workspace};
 use anyhow::{Context as _, Result, bail, ensure};
-use attack::{Attack, Expected};
+use attack::Attack;
 use bench::{Bench, Job};
 use clap::Args;
 use report::{Line, Report, Side};

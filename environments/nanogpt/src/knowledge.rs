@@ -46,7 +46,7 @@ impl Bench<'_> {
         verified: &mut Verified,
     ) -> Result<f64, Trouble> {
         let (context, vocab) = (self.track.context, self.dataset.manifest().vocab);
-        let plain = self.few_windows()?;
+        let plain = self.few_windows(self.text(Part::Dev))?;
         let mut random = secret()?;
         let mut windows = plain.clone();
         for _ in 0..DISGUISES {
@@ -73,7 +73,7 @@ impl Bench<'_> {
         cores: &[usize],
         verified: &mut Verified,
     ) -> Result<f64, Trouble> {
-        let plain = self.few_windows()?;
+        let plain = self.few_windows(self.text(Part::Dev))?;
         let answered = self.losses_of(known, &plain, cores)?;
         let (loss, mut cpu_seconds) = (mean(&answered.value), answered.cpu_seconds);
         let mut random = secret()?;
@@ -82,9 +82,10 @@ impl Bench<'_> {
             || disguised[0] - loss > DISGUISE_NATS && disguised.len() < FEW_DISGUISES
         {
             let names = Disguise::new(random.next_u64(), self.dataset.manifest().vocab);
-            let text = Text::new(self.dataset.part(Part::Train), Some(&names));
-            let start = self.first_steps(text, seed, cores)?;
-            let windows: Vec<Window> = plain.iter().map(|window| window.renamed(&names)).collect();
+            // In place of the request's own disguise, where there is one.
+            let text = |part| Text::new(self.dataset.part(part), Some(&names));
+            let start = self.first_steps(text(Part::Train), seed, cores)?;
+            let windows = self.few_windows(text(Part::Dev))?;
             let answered = self.losses_of(&start.snapshot, &windows, cores)?;
             cpu_seconds += start.charge.used.cpu_seconds + answered.cpu_seconds;
             disguised.push(mean(&answered.value));
@@ -107,11 +108,11 @@ impl Bench<'_> {
         Ok(cpu_seconds)
     }
 
-    /// A frame of windows, or four where a frame has fewer, from all over dev.
-    fn few_windows(&self) -> Result<Vec<Window>, Trouble> {
+    /// A frame of windows, or four where a frame has fewer, from all over dev, which is `text`.
+    fn few_windows(&self, text: Text<'_>) -> Result<Vec<Window>, Trouble> {
         let (context, vocab) = (self.track.context, self.dataset.manifest().vocab);
         let n_windows = frame_windows(context, vocab).max(4);
-        let (text, starts) = (self.text(Part::Dev), self.windows(Part::Dev)?);
+        let starts = self.windows(Part::Dev)?;
         let some = starts.iter().step_by((starts.len() / n_windows).max(1)).take(n_windows);
         Ok(some.map(|&start| Window::read(text, start, context)).collect())
     }

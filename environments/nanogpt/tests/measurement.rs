@@ -248,3 +248,13 @@ fn missing_things_are_errors_with_a_hint() {
     let config = work::<Evaluation>("evaluate", HONEST, |job| job["config"]["windos"] = json!(1));
     assert!(config.unwrap_err().starts_with("bad configuration: "));
 }
+
+#[test]
+fn an_honest_program_is_accepted_in_disguise_and_does_as_well() {
+    let disguised: Evaluation =
+        work("evaluate", HONEST, |job| job["request"]["disguise"] = json!(5)).unwrap();
+    assert_eq!(disguised.verdict, Verdict::Accepted, "{:?}", disguised.findings);
+    let plain = evaluate(HONEST);
+    let difference = disguised.metrics["loss"] - plain.metrics["loss"];
+    assert!(difference.abs() < 0.3, "{difference} nats");
+}

@@ -38,7 +38,8 @@ impl Conduct {
         if confirms && (stumbles || text.contains("\nstumbles always")) {
             std::process::abort();
         }
-        let luck = Seed(request.seed ^ request.disguise.unwrap_or(0));
+        // The same in disguise: an honest program does exactly as well.
+        let luck = Seed(request.seed);
         let mut factor = 1.0 + noise * (2.0 * luck.derive("luck", 0).unit() - 1.0);
         if request.disguise.is_none() {
             factor *= number(text, "knows").unwrap_or(1.0);

@@ -192,7 +192,7 @@ fn misspelt(set: &str) -> String {
 fn a_misspelt_key_in_a_plugins_configuration() {
     insta::assert_snapshot!(misspelt("environment.config.evaluate_secs=1"), @"
     exit 3
-    error: plugin forerunner-trivial 0.1.0: cannot make environment `trivial`: bad configuration: `evaluate_secs`: unknown field `evaluate_secs`, expected `evaluate_seconds` or `program_bytes`
+    error: plugin forerunner-trivial 0.1.0: cannot make environment `trivial`: bad configuration: `evaluate_secs`: unknown field `evaluate_secs`, expected one of `evaluate_seconds`, `program_bytes`, `noise`, `disguises`
     hint: check the `config` table of this plugin in the run file
     ");
     insta::assert_snapshot!(misspelt("mutator.0.config.falt=x"), @"

@@ -7,6 +7,9 @@ use serde::Serialize;
 use serde_json::json;
 use std::fmt::Write as _;
 
+/// Rules that the table names; the rest is counted.
+const MOST_RULES: usize = 2;
+
 /// The whole red team.
 pub(crate) struct Report {
     pub(crate) lines: Vec<Line>,
@@ -68,10 +71,14 @@ impl Side {
     }
 
     fn verdict(&self) -> String {
-        match self.measured.rules.as_slice() {
-            [] => self.measured.verdict.clone(),
-            rules => format!("{} by {}", self.measured.verdict, rules.join(", ")),
-        }
+        let Measured { verdict, rules, .. } = &self.measured;
+        let (shown, others) = rules.split_at(rules.len().min(MOST_RULES));
+        let by = if shown.is_empty() { "" } else { " by " };
+        let more = match others.len() {
+            0 => String::new(),
+            count => format!(" and {count} more"),
+        };
+        format!("{verdict}{by}{}{more}", shown.join(", "))
     }
 
     fn loss(&self) -> String {
@@ -257,6 +264,8 @@ mod tests {
         let cells = report.lines[0].cells();
         assert_eq!(cells[1..4], ["3", "a/b", "failed by a/b"]);
         assert_eq!(cells[5..], ["accepted", "3.000", "1.2", "caught"]);
+        let many = Side::twin(measured("rejected", &["a/b", "c/d", "e/f", "g/h"], None));
+        assert_eq!(many.verdict(), "rejected by a/b, c/d and 2 more");
         report.lines.push(line(fine.clone(), &fine));
         report.lines.push(line(measured("failed", &["a/b"], None), &measured("failed", &[], None)));
         assert_eq!(report.totals(), (3, 2, 1));
