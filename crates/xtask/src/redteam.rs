@@ -144,7 +144,7 @@ fn all() -> Result<Vec<Attack>> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{attack::Expected, *};
 
     use forerunner_core::Program;
     use forerunner_workbench::Rules;

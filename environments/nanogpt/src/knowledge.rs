@@ -31,10 +31,14 @@ const DISGUISE_NATS: f64 = 0.15;
 /// specially: without the allowance, one in 20,000 would pass eight deviations of seven degrees of
 /// freedom.
 const DISGUISE_DEVIATIONS: f64 = 8.0;
-/// Disguises in which the first steps are repeated when one of them is suspicious.
-const FEW_DISGUISES: usize = 5;
-/// As [`DISGUISE_DEVIATIONS`], for those few: a start that is suspicious by chance is rare already.
-const FEW_DISGUISE_DEVIATIONS: f64 = 4.0;
+/// How much further the first steps may come than in one disguise without a closer look, in nats per
+/// token. Honest programs differ by 0.05.
+const SUSPICIOUS_NATS: f64 = 0.10;
+/// Disguises of a closer look, which decides by the two figures below as above: 4 deviations of 11
+/// degrees of freedom are one in 1,000, and few honest programs come to be looked at.
+const CLOSER_DISGUISES: usize = 12;
+const CLOSER_NATS: f64 = 0.05;
+const CLOSER_DEVIATIONS: f64 = 4.0;
 
 impl Bench<'_> {
     /// An untrained model knows nothing: it can do no better than guess evenly, by much, and tokens
@@ -79,7 +83,7 @@ impl Bench<'_> {
         let mut random = secret()?;
         let mut disguised = Vec::new();
         while disguised.is_empty()
-            || disguised[0] - loss > DISGUISE_NATS && disguised.len() < FEW_DISGUISES
+            || disguised[0] - loss > SUSPICIOUS_NATS && disguised.len() < CLOSER_DISGUISES
         {
             let names = Disguise::new(random.next_u64(), self.dataset.manifest().vocab);
             // In place of the request's own disguise, where there is one.
@@ -90,8 +94,8 @@ impl Bench<'_> {
             cpu_seconds += start.charge.used.cpu_seconds + answered.cpu_seconds;
             disguised.push(mean(&answered.value));
         }
-        let suspicious = disguised.len() > 1
-            && stands_out(loss, &disguised, DISGUISE_NATS, FEW_DISGUISE_DEVIATIONS);
+        let suspicious =
+            disguised.len() > 1 && stands_out(loss, &disguised, CLOSER_NATS, CLOSER_DEVIATIONS);
         let finding = suspicious.then(|| {
             let text = format!(
                 "after the first steps the loss is {loss:.3}, but {:.3} when tokens go by other \
