@@ -108,11 +108,11 @@ fn carried(tokens: &[Token], open: usize, carriers: &HashSet<&str>) -> Option<St
     None
 }
 
-/// Names that may stand for a type with a lifetime in it: generic parameters, `Self`, and what the
-/// program defines with references or lifetimes, directly or by each other.
+/// Names that may stand for a type with a lifetime that is not written beside them: generic
+/// parameters, `Self`, types with lifetimes among their parameters, and aliases of all these.
 fn carriers(tokens: &[Token]) -> HashSet<&str> {
     let mut found = HashSet::from(["Self"]);
-    let mut definitions: Vec<(&str, &[Token])> = Vec::new();
+    let mut aliases: Vec<(&str, &[Token])> = Vec::new();
     for (idx, token) in tokens.iter().enumerate() {
         let Some(keyword) = token.word().filter(|_| !token.raw) else { continue };
         let name = tokens.get(idx + 1).and_then(Token::word);
@@ -122,13 +122,20 @@ fn carriers(tokens: &[Token]) -> HashSet<&str> {
             _ => continue,
         };
         found.extend(parameters(tokens, generics));
-        if let ("struct" | "enum" | "type" | "union", Some(name)) = (keyword, name) {
-            definitions.push((name, definition(&tokens[idx + 2..])));
+        match (keyword, name) {
+            ("type", Some(name)) => aliases.push((name, definition(&tokens[idx + 2..]))),
+            ("struct" | "enum" | "union", Some(name)) => {
+                // Lifetimes come first among parameters.
+                let is_borrowing = tokens.get(generics).is_some_and(|token| token.is_sign('<'))
+                    && tokens.get(generics + 1).is_some_and(|token| token.kind == Kind::Lifetime);
+                found.extend(is_borrowing.then_some(name));
+            }
+            _ => {}
         }
     }
     loop {
         let before = found.len();
-        for (name, body) in &definitions {
+        for (name, body) in &aliases {
             let carries = body.iter().any(|token| {
                 token.is_sign('&')
                     || token.kind == Kind::Lifetime

@@ -1,7 +1,10 @@
 //! `cargo xtask bench verification`: what verifying adds to an evaluation of the track `cpu`.
 
 use super::{Common, Goal, Machine};
-use crate::{console::print, table::Table};
+use crate::{
+    console::{print, say},
+    table::Table,
+};
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -44,6 +47,7 @@ struct Report {
 #[derive(Deserialize)]
 struct Telemetry {
     numbers: BTreeMap<String, f64>,
+    facts: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -58,7 +62,7 @@ struct Costs {
     scoring: f64,
     probes: f64,
     hooks: f64,
-    n_hooks: f64,
+    n_hooks: usize,
     /// Of what training and scoring take.
     share: f64,
     audited_positions: u64,
@@ -81,7 +85,7 @@ impl Costs {
             scoring,
             probes,
             hooks,
-            n_hooks: number("hooks")?,
+            n_hooks: report.telemetry.facts.keys().filter(|fact| fact.starts_with("hook.")).count(),
             share: (probes + hooks) / (training + scoring),
             audited_positions: audit.trials,
             residual_for_one_deviation: audit.numbers["residual_for_one_deviation"],
@@ -89,7 +93,7 @@ impl Costs {
     }
 
     fn hook_ms(&self) -> f64 {
-        1e3 * self.hooks / self.n_hooks.max(1.0)
+        1e3 * self.hooks / self.n_hooks.max(1) as f64
     }
 }
 
@@ -104,7 +108,10 @@ impl Verification {
     pub(super) fn run(&self) -> Result<()> {
         let binary = self.common.prefix()?.join("bin/forerunner");
         let evaluations: Vec<Costs> = (1..=self.seeds)
-            .map(|seed| Costs::of(&self.evaluate(&binary, seed)?))
+            .map(|seed| {
+                say(format!("seed {seed} of {}", self.seeds));
+                Costs::of(&self.evaluate(&binary, seed)?)
+            })
             .collect::<Result<_>>()?;
         let median = |of: &dyn Fn(&Costs) -> f64| {
             let mut values: Vec<f64> = evaluations.iter().map(of).collect();
@@ -141,7 +148,7 @@ impl Verification {
             .arg(program)
             .args(["--environment", "nanogpt", "--track", "cpu", "--json", "--seed"])
             .arg(seed.to_string())
-            .stderr(Stdio::inherit())
+            .stderr(Stdio::null())
             .output()
             .with_context(|| format!("cannot start {}", binary.display()))?;
         serde_json::from_slice(&output.stdout).context("`forerunner evaluate` prints no report")

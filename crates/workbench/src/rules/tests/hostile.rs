@@ -227,8 +227,8 @@ fn gaps_of_the_compiler() {
     );
     check(
         "source/soundness",
+        "struct Slot<'a>(Option<&'a str>); fn f(g: fn(&str, &mut Slot)) {}",
         "struct Slot(Option<&'static str>); fn f(g: fn(&str, &mut Slot)) {}",
-        "struct Slot(Option<String>); fn f(g: fn(&str, &mut Slot)) {}",
     );
     in_main("source/soundness", "let g = h as fn(_) -> u8;", "let g = h as fn(u8) -> u8;");
     in_main(
@@ -278,6 +278,8 @@ fn gaps_of_the_compiler() {
     // Function pointers as honest programs have them.
     let fine = "type Activation = fn(&Tensor) -> Result<Tensor>;\n\
                 struct Layer { act: fn(&Tensor) -> Result<Tensor>, name: &'static str }\n\
+                struct Wrapped<L: Layer, const N: usize>(L); enum Kind<T> { One(T), Other }\n\
+                fn g(act: fn(&Wrapped<Layer, 2>, Kind<f64>) -> Vec<f64>) {}\n\
                 const RATES: [(&str, fn(f64) -> f64); 2] = [(\"a\", a), (\"b\", b)];\n\
                 fn f(act: Activation, go: fn(&Params, &mut Training) -> Result<()>) -> Result<&str> {\n\
                 let y = act(&x)?; let g: fn(usize) -> f64 = |at| at as f64; Ok(y + &x?) }";
