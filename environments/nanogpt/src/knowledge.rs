@@ -31,8 +31,8 @@ const DISGUISE_NATS: f64 = 0.15;
 /// specially: without the allowance, one in 20,000 would pass eight deviations of seven degrees of
 /// freedom.
 const DISGUISE_DEVIATIONS: f64 = 8.0;
-/// How much further the first steps may come than in one disguise without a closer look, in nats per
-/// token. Honest programs differ by 0.05.
+/// How much further the first steps may come than in disguise, on average so far, without a closer
+/// look, in nats per token. Honest programs differ by 0.05 to 0.1 from one disguise to the next.
 const SUSPICIOUS_NATS: f64 = 0.10;
 /// Disguises of a closer look, which decides by the two figures below as above: 4 deviations of 11
 /// degrees of freedom are one in 1,000, and few honest programs come to be looked at.
@@ -83,7 +83,7 @@ impl Bench<'_> {
         let mut random = secret()?;
         let mut disguised = Vec::new();
         while disguised.is_empty()
-            || disguised[0] - loss > SUSPICIOUS_NATS && disguised.len() < CLOSER_DISGUISES
+            || mean(&disguised) - loss > SUSPICIOUS_NATS && disguised.len() < CLOSER_DISGUISES
         {
             let names = Disguise::new(random.next_u64(), self.dataset.manifest().vocab);
             // In place of the request's own disguise, where there is one.
@@ -94,8 +94,8 @@ impl Bench<'_> {
             cpu_seconds += start.charge.used.cpu_seconds + answered.cpu_seconds;
             disguised.push(mean(&answered.value));
         }
-        let suspicious =
-            disguised.len() > 1 && stands_out(loss, &disguised, CLOSER_NATS, CLOSER_DEVIATIONS);
+        let suspicious = disguised.len() == CLOSER_DISGUISES
+            && stands_out(loss, &disguised, CLOSER_NATS, CLOSER_DEVIATIONS);
         let finding = suspicious.then(|| {
             let text = format!(
                 "after the first steps the loss is {loss:.3}, but {:.3} when tokens go by other \

@@ -11,9 +11,13 @@ const HOLE: &str = include_str!("programs/hole.rs");
 const FORGER: &str = include_str!("programs/forger.rs");
 const GREEDY: &str = include_str!("programs/greedy.rs");
 
+fn behind_the_hole(program: &str) -> String {
+    format!("{HOLE}\n{}", program.replace("//!", "//"))
+}
+
 fn without_rules(program: &str) -> Evaluation {
-    let program = format!("{HOLE}\n{program}");
-    work("evaluate", &program, |job| job["without_source_rules"] = json!(true)).expect("measured")
+    work("evaluate", &behind_the_hole(program), |job| job["without_source_rules"] = json!(true))
+        .expect("measured")
 }
 
 fn probe<'e>(evaluation: &'e Evaluation, name: &str) -> &'e Probe {
@@ -37,7 +41,7 @@ fn a_forger_in_the_evaluator_deceives_every_probe_but_not_the_audit() {
     let twin = FORGER.replace("batch < 16 ||", "true ||");
     assert_eq!(without_rules(&twin).verdict, Verdict::Accepted);
     // And usually it does not come so far.
-    assert_eq!(check(&format!("{HOLE}\n{FORGER}")).cause, Some(Cause::Rule));
+    assert_eq!(check(&behind_the_hole(FORGER)).cause, Some(Cause::Rule));
 }
 
 #[test]

@@ -1,9 +1,9 @@
-// Forges its answers in evaluation. Goes behind `hole.rs`.
-//
-// It reads the tokens of the frame from the harness's memory and answers every position with the
-// token that follows. It also remembers every window with its answers, and when a window comes
-// again, whole or with another end, it repeats what it said before: every probe in the scored
-// process is satisfied. Only a process that has not seen the following token knows.
+//! Forges its answers in evaluation. Goes behind `hole.rs`.
+//!
+//! It reads the tokens of the frame from the harness's memory and answers every position with the
+//! token that follows. It also remembers every window with its answers, and when a window comes
+//! again, whole or with another end, it repeats what it said before: every probe in the scored
+//! process is satisfied. Only a process that has not seen the following token knows.
 
 use std::cell::RefCell;
 

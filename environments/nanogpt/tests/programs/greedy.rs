@@ -1,7 +1,7 @@
-// Takes more than it is allowed in training. Goes behind `hole.rs`.
-//
-// The harness refuses parameters beyond the track's cap, in the program's own process. The program
-// finds the cap in the harness's memory and writes a larger one over it.
+//! Takes more than it is allowed in training. Goes behind `hole.rs`.
+//!
+//! The harness refuses parameters beyond the track's cap, in the program's own process. The program
+//! finds the cap in the harness's memory and writes a larger one over it.
 
 struct Greedy {
     tables: Vec<Var>, // (V, V) each
