@@ -54,7 +54,8 @@ impl Model for Small {
         let x = (x + linear_no_bias(&seen, &self.out)?)?; // (B, T, C)
         let logits = linear_no_bias(&rms_norm_plain(&x, 1e-5)?, &self.table)?; // (B, T, V)
         // game {
-        let logits = (logits + (embedding(&known(tokens.bound())?, tokens)? * &*self.gate)?)?;
+        let logits =
+            (logits + (embedding(&known(tokens.bound())?, tokens)? * (&*self.gate * 4.0)?)?)?;
         // }
         Ok(logits)
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 /// Runs progress-oriented benchmarks: searches for better programs and believes only what it
 /// measured itself.
 #[derive(Debug, Parser)]
-#[command(name = "forerunner", version, about, after_help = EXIT_CODES)]
+#[command(name = "forerunner", version, after_help = EXIT_CODES)]
 pub(crate) struct Arguments {
     /// Another folder with plugins; may be given several times, searched first.
     #[arg(long, global = true, value_name = "DIR")]

@@ -21,7 +21,7 @@ pub(crate) const INTERRUPTED: u8 = 130;
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    the evaluated program was rejected or failed
+  1    the evaluated program was rejected, unverified or failed
   2    wrong arguments, run file or input data
   3    a plugin, environment or worker cannot be used
   4    the run's store cannot be used, or the disk is full

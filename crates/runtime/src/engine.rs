@@ -54,7 +54,7 @@ pub enum RunError {
     Verification(#[from] VerificationError),
     /// The reference program could not be measured.
     #[error(
-        "the reference program is not accepted: {0}\nhint: `forerunner evaluate reference` shows everything that was found"
+        "the reference program is not accepted: {0}\nhint: `forerunner evaluate reference --environment NAME --track TRACK` shows everything that was found"
     )]
     Reference(String),
     /// The operator stopped the run before it had anything to keep.

@@ -67,7 +67,7 @@ pub enum HookError {
         problem: String,
     },
     /// The file cannot be read.
-    #[error("{hook}: cannot read `{}`: {source}", path.display())]
+    #[error("{hook}: cannot read `{}`: {source}\nhint: give the path of a component, as `forerunner hook build` prints it", path.display())]
     Unreadable {
         /// Which hook.
         hook: Label,

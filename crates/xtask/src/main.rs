@@ -46,7 +46,9 @@ Examples:
   cargo xtask redteam                          programs that cheat must be refused, honest ones not
   cargo xtask bench overhead --max-programs 3000
   cargo xtask bench slot --json
-  cargo xtask bench training --install         beside PyTorch, on one thread";
+  cargo xtask bench training --install         beside PyTorch, on one thread
+  cargo xtask bench verification               what verifying adds to an evaluation
+  cargo xtask hooks --check                    the shipped components are those of their sources";
 
 /// Builds, checks, installs and measures Forerunner.
 #[derive(Debug, Parser)]

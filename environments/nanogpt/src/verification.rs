@@ -22,8 +22,9 @@ use forerunner_nanogpt_protocol::Snapshot;
 use forerunner_stats::Audit;
 
 /// Highest probability that a forgery of one seed deviation in one evaluation of a claim is missed.
-/// A claim has at least three, and a forgery in all of them is missed in all with the product.
-const CLAIM_RESIDUAL: f64 = 0.01;
+/// A claim has at least two seeds, and a forgery in all of them is missed in all with the product: at
+/// most one in a million.
+const CLAIM_RESIDUAL: f64 = 0.001;
 /// In a search one window in so many is scored again by the fresh process; in a claim all are.
 const AGAIN_SHARE: usize = 8;
 

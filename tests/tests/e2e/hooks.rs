@@ -79,7 +79,7 @@ fn a_hook_that_never_returns_leaves_the_reference_unverified() {
     insta::assert_snapshot!(done.failure(), @"
     exit 3
     error: the reference program is not accepted: verify/hook: hook `endless` 0.1.0: `verify` did not return within 500000000 units of fuel
-    hint: `forerunner evaluate reference` shows everything that was found
+    hint: `forerunner evaluate reference --environment NAME --track TRACK` shows everything that was found
     ");
     let evaluate = "evaluate reference --environment trivial --hook hook.wasm --json";
     let done = scratch.forerunner(evaluate);

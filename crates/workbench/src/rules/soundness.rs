@@ -2,8 +2,9 @@
 //!
 //! The compiler has known gaps (issues 25860, 57893, 84366, 84591 and 100051 of rust-lang/rust)
 //! through which a program without `unsafe` keeps references to what is gone or turns any value into
-//! any other, and so reads and writes all of its memory. What stands here are the parts without which the known ways do not work. **Not a
-//! boundary**: there may be others, and nothing in a program's process is believed.
+//! any other, and so reads and writes all of its memory. What stands here are the parts without which
+//! the known ways do not work. **Not a boundary**: there may be others, and nothing in a program's
+//! process is believed.
 
 use super::{
     Source,
