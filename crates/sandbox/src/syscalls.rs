@@ -1,11 +1,13 @@
 //! The system calls each profile may use, by name of what they are for.
 //!
 //! What is on no list is refused with EPERM, future system calls too. Left out on purpose:
-//! sockets (a tool may make connected pairs), `io_uring`, `ptrace` and its kin, `memfd_create` (Landlock does not see a memory file,
-//! so one could be executed), System V and POSIX IPC, keys, mounts, modules, clocks, other
-//! processes' descriptors, signals to other processes, `chmod` (for programs),
-//! `chown`, `utimensat`, extended attributes (Landlock does not cover these), and for programs locks
-//! on files: two programs that may read the same library could talk through them.
+//! sockets (a tool may make connected pairs), `io_uring`, `ptrace` and its kin, `memfd_create`
+//! (Landlock does not see a memory file, so one could be executed), System V and POSIX IPC, keys,
+//! mounts, modules, clocks, other processes' descriptors, signals to other processes, `chmod` (for
+//! programs), `chown`, `utimensat`, extended attributes (Landlock does not cover these), and for
+//! programs locks on files: two programs that may read the same library could talk through them. For
+//! the same reason nobody may drop pages of a file from memory or ask whether they are there
+//! (`fadvise64`, `preadv2` with its flags).
 
 use libc::c_long;
 
@@ -20,8 +22,6 @@ pub(crate) const COMMON: &[c_long] = &[
     libc::SYS_pwrite64,
     libc::SYS_preadv,
     libc::SYS_pwritev,
-    libc::SYS_preadv2,
-    libc::SYS_pwritev2,
     libc::SYS_close,
     libc::SYS_close_range,
     libc::SYS_lseek,
@@ -29,7 +29,6 @@ pub(crate) const COMMON: &[c_long] = &[
     libc::SYS_fdatasync,
     libc::SYS_fallocate,
     libc::SYS_ftruncate,
-    libc::SYS_fadvise64,
     libc::SYS_copy_file_range,
     libc::SYS_sendfile,
     libc::SYS_dup,

@@ -7,7 +7,7 @@
 
 use crate::{
     clock::{Charge, Used},
-    track::Clock,
+    track::{Clock, Track},
 };
 use forerunner_core::Finding;
 
@@ -42,14 +42,14 @@ impl Effort {
 
     /// Seconds by the track's clock that the program is charged for what it did once, at the speed at
     /// which its training was charged.
-    pub(crate) fn charged(&self, clock: Clock, training: &Charge) -> f64 {
+    pub(crate) fn charged(&self, track: &Track, training: &Charge) -> f64 {
         let Charge { seconds, used: Used { cpu_seconds, wall_seconds } } = *training;
-        let counted = match clock {
+        let (once, counted) = match track.clock {
             Clock::Steps => return 0.0,
-            Clock::Wall => wall_seconds,
-            Clock::Calibrated | Clock::Raw => cpu_seconds,
+            Clock::Wall => (self.once / track.threads as f64, wall_seconds),
+            Clock::Calibrated | Clock::Raw => (self.once, cpu_seconds),
         };
-        if counted > 0.0 { self.once * seconds / counted } else { self.once }
+        if counted > 0.0 { once * seconds / counted } else { once }
     }
 
     /// The reason to reject an evaluator that works harder than the trainer did, which took
@@ -75,6 +75,7 @@ impl Effort {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Config;
 
     #[test]
     fn what_is_done_once_is_told_from_what_every_frame_takes() {
@@ -95,9 +96,14 @@ mod tests {
         let effort = Effort { once: 0.5, per_position: 0.0 };
         let used = Used { cpu_seconds: 10.0, wall_seconds: 4.0 };
         let training = Charge { seconds: 8.0, used };
-        assert_eq!(effort.charged(Clock::Calibrated, &training), 0.4);
-        assert_eq!(effort.charged(Clock::Wall, &training), 1.0);
-        assert_eq!(effort.charged(Clock::Steps, &training), 0.0);
+        let check = |track: &str, clock, expected: f64| {
+            let config = Config { track: track.into(), clock, ..Config::default() };
+            let track = Track::new(&config).unwrap();
+            assert_eq!(effort.charged(&track, &training), expected);
+        };
+        check("cpu", Some(Clock::Calibrated), 0.4);
+        check("cpu-2t", Some(Clock::Wall), 0.5);
+        check("cpu", Some(Clock::Steps), 0.0);
     }
 
     #[test]

@@ -34,11 +34,15 @@ const DISGUISE_DEVIATIONS: f64 = 8.0;
 /// How much further the first steps may come than in disguise, on average so far, without a closer
 /// look, in nats per token. Honest programs differ by 0.05 to 0.1 from one disguise to the next.
 const SUSPICIOUS_NATS: f64 = 0.10;
-/// Disguises of a closer look, which decides by the two figures below as above: 4 deviations of 11
-/// degrees of freedom are one in 1,000, and few honest programs come to be looked at.
-const CLOSER_DISGUISES: usize = 12;
+/// Disguises of a closer look, if it does not end before.
+const CLOSER_DISGUISES: usize = 20;
+/// In a closer look the first steps must have come further than half of the disguised ones by this
+/// much, in nats per token,
 const CLOSER_NATS: f64 = 0.05;
-const CLOSER_DEVIATIONS: f64 = 4.0;
+/// and by so many times the distance from that half to the best of them beyond it. Only the better
+/// side is a measure of chance: wrong knowledge hurts one disguise more than another, and would hide
+/// behind a deviation. A test simulates how often honest programs are refused.
+const CLOSER_TIMES: f64 = 1.7;
 
 impl Bench<'_> {
     /// An untrained model knows nothing: it can do no better than guess evenly, by much, and tokens
@@ -82,9 +86,7 @@ impl Bench<'_> {
         let (loss, mut cpu_seconds) = (mean(&answered.value), answered.cpu_seconds);
         let mut random = secret()?;
         let mut disguised = Vec::new();
-        while disguised.is_empty()
-            || mean(&disguised) - loss > SUSPICIOUS_NATS && disguised.len() < CLOSER_DISGUISES
-        {
+        while goes_on(loss, &disguised) {
             let names = Disguise::new(random.next_u64(), self.dataset.manifest().vocab);
             // In place of the request's own disguise, where there is one.
             let text = |part| Text::new(self.dataset.part(part), Some(&names));
@@ -94,8 +96,7 @@ impl Bench<'_> {
             cpu_seconds += start.charge.used.cpu_seconds + answered.cpu_seconds;
             disguised.push(mean(&answered.value));
         }
-        let suspicious = disguised.len() == CLOSER_DISGUISES
-            && stands_out(loss, &disguised, CLOSER_NATS, CLOSER_DEVIATIONS);
+        let suspicious = disguised.len() == CLOSER_DISGUISES && is_ahead(loss, &disguised);
         let finding = suspicious.then(|| {
             let text = format!(
                 "after the first steps the loss is {loss:.3}, but {:.3} when tokens go by other \
@@ -133,7 +134,7 @@ fn foreknowledge(loss: f64, disguised: &[f64], vocab: usize) -> Option<Finding> 
         );
         return Some(Finding::error(rule, text));
     }
-    stands_out(loss, disguised, DISGUISE_NATS, DISGUISE_DEVIATIONS).then(|| {
+    stands_out(loss, disguised).then(|| {
         let text = format!(
             "before a single token was served the loss is {loss:.3}, but {:.3} when tokens go by \
              other names: the program knows some of them; what is known about the data must be \
@@ -144,13 +145,27 @@ fn foreknowledge(loss: f64, disguised: &[f64], vocab: usize) -> Option<Finding> 
     })
 }
 
-/// Whether a loss is lower than those in disguise by more than `nats` and so many of their standard
-/// deviations, the uncertainty of their mean included.
-fn stands_out(loss: f64, disguised: &[f64], nats: f64, deviations: f64) -> bool {
+/// Whether another disguise is needed to judge the first steps.
+fn goes_on(loss: f64, disguised: &[f64]) -> bool {
+    disguised.is_empty()
+        || mean(disguised) - loss > SUSPICIOUS_NATS && disguised.len() < CLOSER_DISGUISES
+}
+
+/// Whether the first steps came further than chance lets them, by losses in disguise.
+fn is_ahead(loss: f64, disguised: &[f64]) -> bool {
+    let mut sorted = disguised.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let (best, middle) = (sorted[0], sorted[sorted.len() / 2]);
+    middle - loss > CLOSER_NATS + CLOSER_TIMES * (middle - best)
+}
+
+/// Whether the loss of an untrained model is lower than those in disguise, beyond their spread and the
+/// uncertainty of their mean.
+fn stands_out(loss: f64, disguised: &[f64]) -> bool {
     let (n, middle) = (disguised.len() as f64, mean(disguised));
     let squares: f64 = disguised.iter().map(|loss| (loss - middle).powi(2)).sum();
     let deviation = (squares / (n - 1.0) * (1.0 + 1.0 / n)).sqrt();
-    middle - loss > nats + deviations * deviation
+    middle - loss > DISGUISE_NATS + DISGUISE_DEVIATIONS * deviation
 }
 
 impl Window {
@@ -164,6 +179,44 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+
+    #[test]
+    fn a_head_start_is_told_from_a_lucky_one() {
+        let check = |loss: f64, worst: f64, expected: bool| {
+            // Losses in disguise from 3.0 to 3.2, and a few that knowledge of other tokens spoils.
+            let mut disguised: Vec<f64> =
+                (0..18).map(|n| 3.0 + 0.2 * f64::from(n) / 17.0).collect();
+            disguised.extend([worst; 2]);
+            assert_eq!(is_ahead(loss, &disguised), expected, "{loss}");
+        };
+        check(3.0, 3.2, false);
+        check(2.9, 3.2, false);
+        check(2.8, 3.2, true);
+        check(2.8, 6.7, true);
+    }
+
+    #[test]
+    fn honest_programs_are_seldom_refused_by_chance() {
+        let mut random = ChaCha8Rng::seed_from_u64(5);
+        let mut uniform = move || (random.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
+        let mut normal = move || {
+            (-2.0 * (1.0 - uniform()).ln()).sqrt() * (std::f64::consts::TAU * uniform()).cos()
+        };
+        for deviation in [0.05, 0.1, 0.2] {
+            let n_refused = (0..20_000)
+                .filter(|_| {
+                    let loss = deviation * normal();
+                    let mut disguised = Vec::new();
+                    while goes_on(loss, &disguised) {
+                        disguised.push(deviation * normal());
+                    }
+                    disguised.len() == CLOSER_DISGUISES && is_ahead(loss, &disguised)
+                })
+                .count();
+            assert!(n_refused <= 80, "{n_refused} of 20,000 with noise {deviation}");
+        }
+    }
 
     #[test]
     fn knowledge_is_told_from_chance() {

@@ -140,7 +140,7 @@ impl Bench<'_> {
         });
         let result = trained.and_then(|trained| {
             self.validate(&trained.snapshot)?;
-            let starts = spread(train.len(), self.track.context, 2).unwrap_or_default();
+            let starts = spread(train.len(), self.track.context, 2).unwrap_or_else(|| vec![0]);
             let read = |&start| Window::read(train, start, self.track.context);
             let windows: Vec<Window> = starts.iter().map(read).collect();
             self.losses_of(&trained.snapshot, &windows, &[])
@@ -216,7 +216,19 @@ impl Bench<'_> {
         cores: &[usize],
         talk: impl FnOnce(Sandboxed) -> Result<T, Trouble>,
     ) -> Result<T, Trouble> {
-        let place = Place { cpu_seconds: EVALUATION_CPU_SECONDS, ..self.place(cores) };
+        self.long_evaluator(1.0, cores, talk)
+    }
+
+    /// The same with so many times the time that scoring may take.
+    pub(crate) fn long_evaluator<T>(
+        &self,
+        times: f64,
+        cores: &[usize],
+        talk: impl FnOnce(Sandboxed) -> Result<T, Trouble>,
+    ) -> Result<T, Trouble> {
+        let place = self.place(cores);
+        let cpu_seconds = times * EVALUATION_CPU_SECONDS;
+        let place = Place { cpu_seconds, wall_seconds: times * place.wall_seconds, ..place };
         Sandboxed::with(&place, "evaluate", self.host, talk)
     }
 
@@ -335,8 +347,7 @@ impl Bench<'_> {
         trained: &Trained,
         scored: &Scored,
     ) -> Result<Metrics> {
-        let seconds =
-            trained.charge.seconds + scored.effort.charged(self.track.clock, &trained.charge);
+        let seconds = trained.charge.seconds + scored.effort.charged(self.track, &trained.charge);
         let count = trained.snapshot.count() as f64;
         let tokens = trained.ledger.tokens as f64;
         let bytes = trained.snapshot.encode().map_err(Error::failed)?.len() as f64;

@@ -45,6 +45,23 @@ impl Verified {
         self.findings.extend(findings);
         self.probes.extend(probes);
     }
+
+    /// The CPU seconds of a trial; one that the program did not survive is a reason to reject.
+    fn tried(
+        &mut self,
+        probe: &str,
+        what: &str,
+        result: Result<f64, Trouble>,
+    ) -> Result<f64, Trouble> {
+        match result {
+            Err(Trouble::Program(_, Finding { message, .. })) => {
+                let text = format!("{what}, which went well before or could have: {message}");
+                self.findings.push(Finding::error(format!("verify/{probe}"), text));
+                Ok(0.0)
+            }
+            other => other,
+        }
+    }
 }
 
 impl Bench<'_> {
@@ -63,17 +80,23 @@ impl Bench<'_> {
         verified.probes.push(Probe::new("parameters", 1, kept));
         let mut children = scored.cpu_seconds * scored.value.probe_share;
         let Scored { effort, .. } = &scored.value;
-        let (used, tokens) = (trained.charge.used, trained.ledger.tokens);
-        let finding = effort.finding(used.cpu_seconds, tokens, self.dataset.manifest().vocab);
+        // Serving few tokens must not make the ratio generous.
+        let tokens = trained.ledger.tokens.max(self.track.scored_tokens() as u64);
+        let used = trained.charge.used.cpu_seconds;
+        let finding = effort.finding(used, tokens, self.dataset.manifest().vocab);
         let probe = Probe::new(Effort::NAME, 1, u64::from(finding.is_some()))
             .with("once_cpu_seconds", effort.once)
             .with("cpu_seconds_per_token", effort.per_position);
         verified.add(finding.into_iter().collect(), [probe]);
-        children += self.audit(request, &trained.snapshot, &scored.value, cores, &mut verified)?;
-        if let Some(first) = trained.checkpoints.first().filter(|first| first.step == 0) {
-            children += self.knowledge(&first.snapshot, cores, &mut verified)?;
-        }
-        children += self.replay(request, trained, cores, &mut verified)?;
+        let audit = self.audit(request, &trained.snapshot, &scored.value, cores, &mut verified);
+        children += verified.tried("blind-audit", "a second evaluation", audit)?;
+        // A program that never asked for a token handed over an untrained model.
+        let first = trained.checkpoints.first().filter(|first| first.step == 0);
+        let untrained = first.map_or(&trained.snapshot, |first| &first.snapshot);
+        let knowledge = self.knowledge(untrained, cores, &mut verified);
+        children += verified.tried("foreknowledge", "evaluating the untrained model", knowledge)?;
+        let replay = self.replay(request, trained, cores, &mut verified);
+        children += verified.tried("reproducible", "training the first steps again", replay)?;
         verified.cpu_seconds = children + thread_cpu_seconds() - started;
         Ok(verified)
     }
@@ -104,9 +127,12 @@ impl Bench<'_> {
             n_again: if claim { starts.len() } else { starts.len() / AGAIN_SHARE },
         };
         let random = &mut secret()?;
-        let Answered { value: audited, cpu_seconds } = self.evaluator(cores, |process| {
-            blind(process, self.task(0), snapshot, commitment, random)
-        })?;
+        // Each position takes a window, as many of which were scored.
+        let share = (audit.expected() + commitment.n_again as f64) / starts.len() as f64;
+        let Answered { value: audited, cpu_seconds } =
+            self.long_evaluator(1.0 + share, cores, |process| {
+                blind(process, self.task(0), snapshot, commitment, random)
+            })?;
         let known: Vec<String> = verified.findings.iter().map(|f| f.rule.clone()).collect();
         let mut findings = audited.findings();
         if known.iter().any(|rule| rule == "verify/repeat") {
@@ -130,18 +156,7 @@ impl Bench<'_> {
         let known = looks.iter().find(|look| look.step == SECOND_PEEK);
         let known = known.map_or(&trained.snapshot, |look| &look.snapshot);
         let text = self.text(Part::Train);
-        let same = match self.first_steps(text, request.seed, cores) {
-            Ok(again) => again,
-            Err(Trouble::Program(_, finding)) => {
-                let text = format!(
-                    "a second training from the same seed ended otherwise than the first: {}",
-                    finding.message
-                );
-                verified.add(vec![Finding::error("verify/reproducible", text)], []);
-                return Ok(0.0);
-            }
-            Err(host) => return Err(host),
-        };
+        let same = self.first_steps(text, request.seed, cores)?;
         let mut cpu_seconds = same.charge.used.cpu_seconds;
         let differs = same.snapshot != *known;
         if differs {
