@@ -32,6 +32,7 @@ mod knowledge;
 mod manifest;
 mod measurement;
 mod metronome;
+mod outcome;
 mod pace;
 pub mod prepare;
 mod probe;
