@@ -11,7 +11,7 @@
 //! | --- | --- |
 //! | data | [`prepare`], [`Dataset`], [`Shard`] |
 //! | setting | [`Track`], [`Config`], [`Clock`] |
-//! | one measurement | `measurement`: `trainer`, `stream`, `clock`, `pace`, `kernel`, then `evaluator`, `scoring`, `score`, `text` |
+//! | one measurement | `measurement`: `trainer`, `stream`, `clock`, `pace`, `kernel`, then `evaluator`, `scoring`, `score`, `text`; `outcome` |
 //! | why it is believed | `verification`: `probe`, `audit`, `effort`, `knowledge` |
 //! | processes | `process`, `blame`, `affinity`, `telemetry` |
 //! | plugin | [`NanoGpt`], `spec` |
