@@ -181,12 +181,12 @@ mod tests {
 
     #[test]
     fn a_line_about_a_removed_mapping_names_its_inode() {
-        let folder = Path::new("/var/tmp/work");
+        let folder = Path::new("/folder");
         let line = |path: &str| format!("7f00-7f10 rw-s 00000000 fe:01 4711    {path}");
         let check = |path: &str, expected| assert_eq!(removed_below(folder, &line(path)), expected);
-        check("/var/tmp/work/a b (deleted)", Some(4711));
-        check("/var/tmp/work/a b", None);
-        check("/var/tmp/works/a (deleted)", None);
+        check("/folder/a b (deleted)", Some(4711));
+        check("/folder/a b", None);
+        check("/folders/a (deleted)", None);
         check("/dev/zero (deleted)", None);
     }
 }
