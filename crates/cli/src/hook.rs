@@ -186,9 +186,7 @@ fn from_store(folder: &Path, program: &str) -> Result<Recorded, Failure> {
     let store = Store::read(folder)?;
     let account = account(&store)?;
     let id = show::resolve(&store, &account, program)?;
-    let not_measured =
-        || Failure::usage(format_args!("program {id} was never measured\nhint: name another one"));
-    let made = store.iterations_of(&id)?.into_iter().next().ok_or_else(not_measured)?;
+    let made = show::made(&store, &id)?;
     let mut evaluation = made.evaluation;
     evaluation.telemetry.series = store.series(made.evaluation_id)?.into_iter().collect();
     evaluation.evidence = store.evidence(made.evaluation_id)?;

@@ -5,14 +5,14 @@ use crate::{
     failure::Failure,
     paths::{is_run, latest_run, runs_in},
 };
-use forerunner_core::{Evaluation, Objectives, ProgramId, Slice, digest};
+use forerunner_core::{Cause, Evaluation, Objectives, ProgramId, Slice, Verdict, digest};
 use forerunner_report::{
     EvaluationReport, Step, lineage as render, ndjson, sanitize,
     terminal::{Live, Look},
 };
 use forerunner_runtime::{
     lineage::{Account, account, best, changes},
-    store::Store,
+    store::{Store, StoredIteration},
 };
 use std::{
     borrow::Cow,
@@ -38,9 +38,7 @@ pub(crate) fn show(arguments: &Show) -> Result<ExitCode, Failure> {
         write!(out, "{}", steps(&store, &account, &id)?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let Some(made) = store.iterations_of(&id)?.into_iter().next() else {
-        return Err(Failure::usage(format_args!("program {id} was never measured")));
-    };
+    let made = made(&store, &id)?;
     let mut evaluation = made.evaluation;
     evaluation.telemetry.series = store.series(made.evaluation_id)?.into_iter().collect();
     evaluation.evidence = store.evidence(made.evaluation_id)?;
@@ -102,6 +100,18 @@ fn with_curves(store: &Store, id: &ProgramId) -> Result<Option<Evaluation>, Fail
 /// A pipe gets a program as it is; a terminal gets nothing that could take it over.
 pub(crate) fn for_reader(text: &str) -> Cow<'_, str> {
     if io::stdout().is_terminal() { sanitize::block(text).into() } else { text.into() }
+}
+
+/// The first iteration that measured the program; one that lost its worker only where there is none
+/// else.
+pub(crate) fn made(store: &Store, id: &ProgramId) -> Result<StoredIteration, Failure> {
+    let lost = |made: &StoredIteration| made.evaluation.verdict == Verdict::Failed(Cause::Worker);
+    let mut all = store.iterations_of(id)?;
+    // Stable: the order among the others stays.
+    all.sort_by_key(lost);
+    all.into_iter().next().ok_or_else(|| {
+        Failure::usage(format_args!("program {id} was never measured\nhint: name another one"))
+    })
 }
 
 pub(crate) fn resolve(store: &Store, account: &Account, name: &str) -> Result<ProgramId, Failure> {

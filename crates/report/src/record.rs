@@ -264,6 +264,7 @@ mod tests {
                 slice: Slice::Vault,
                 seeds: vec![11, 12, 13],
                 disguise: Some(99),
+                earlier: Vec::new(),
                 confidence: 0.97,
             },
             vault: Some(VaultPart { reference: metrics(&reference), finalist }),

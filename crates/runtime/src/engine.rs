@@ -193,9 +193,11 @@ pub fn resumed_config(
     let store = crate::store::Store::read(folder)?;
     let mut frozen = store.config()?;
     // What was confirmed stays confirmed: the settings of the last session, not of the first.
-    let settings = store.meta(confirm::SETTINGS)?;
-    if let Some(confirm) = settings.and_then(|text| serde_json::from_str(&text).ok()) {
-        frozen.confirm = confirm;
+    if let Some(text) = store.meta(confirm::SETTINGS)? {
+        frozen.confirm = serde_json::from_str(&text).map_err(|error| StoreError::Value {
+            path: folder.to_owned(),
+            message: format!("settings of the confirmation: {error}"),
+        })?;
     }
     let given = match given {
         Some(given) => given,

@@ -328,6 +328,7 @@ fn an_attempt_at_a_record_is_told_measurement_by_measurement() {
         slice: Slice::Vault,
         seeds: vec![3, 4],
         disguise: Some(9),
+        earlier: Vec::new(),
         confidence: 0.97,
     };
     let measured = |at, part, program, disguise, seconds| {

@@ -53,7 +53,8 @@ fn values(of: &[Metrics], name: &str) -> Option<Vec<f64>> {
     of.iter().map(|metrics| metrics.get(name).copied()).collect()
 }
 
-/// Compares a finalist with the reference on the first objective that all its measurements have.
+/// Compares a finalist with the reference on the leading objective; nothing is claimed unless all
+/// measurements of both have it.
 pub(super) fn claim(
     objectives: &[Objective],
     reference: &[Metrics],

@@ -52,14 +52,14 @@ impl Search<'_> {
             Some(index) => attempts.swap_remove(index),
             None => {
                 let number = attempts.len() as u64 + 1;
-                Attempt::new(self.plan(number, winner.program.clone(), reference)?)
+                Attempt::new(self.plan(number, winner, reference)?)
             }
         };
         let objectives = self.book.objectives().0.clone();
         let mut began = false;
         loop {
-            let record = attempt.judge(&objectives, winner);
-            for (part, holds) in parts(&record) {
+            let record = attempt.judge(&objectives);
+            for (part, holds) in record.judged() {
                 if !attempt.judged.contains(&part) {
                     attempt.judged.push(part);
                     let attempt = attempt.plan.attempt;
@@ -77,21 +77,27 @@ impl Search<'_> {
                 // The plan must be known before anything of it is.
                 self.book.flush()?;
             }
+            let n_known = attempt.measured.len();
             self.measure_part(&mut attempt, part, wanted)?;
+            if attempt.measured.len() == n_known {
+                // Nothing can be measured: the attempt is incomplete, and a resume tries again.
+                return Ok(record);
+            }
         }
     }
 
     fn plan(
         &self,
         attempt: u64,
-        program: ProgramId,
+        winner: &Finalist,
         reference: ProgramId,
     ) -> Result<RecordPlan, RunError> {
         // Not derived from the run's seed, which whoever wrote the program may know.
         let draw = || getrandom::u64().map(|number| number >> 11).map_err(RunError::Random);
         Ok(RecordPlan {
             attempt,
-            program,
+            program: winner.program.clone(),
+            earlier: winner.metrics.clone(),
             reference,
             slice: Slice::Vault,
             seeds: (0..self.config.confirm.seeds).map(|_| draw()).collect::<Result<_, _>>()?,
@@ -159,7 +165,7 @@ impl Attempt {
     }
 
     /// Judges every part whose measurements are complete, up to the first that refuses.
-    fn judge(&self, objectives: &[Objective], winner: &Finalist) -> Record {
+    fn judge(&self, objectives: &[Objective]) -> Record {
         let RecordPlan { program, reference, confidence, .. } = &self.plan;
         let mut record = Record {
             plan: self.plan.clone(),
@@ -186,7 +192,7 @@ impl Attempt {
             let Some(disguised) = self.metrics(RecordPart::Disguise, program) else {
                 return record;
             };
-            let part = judge::disguise(objectives, &winner.metrics, &plain, disguised);
+            let part = judge::disguise(objectives, &self.plan.earlier, &plain, disguised);
             let holds = part.holds;
             record.disguise = Some(part);
             if !holds {
@@ -254,17 +260,6 @@ impl Attempt {
             self.measured.iter().map(|one| (one.part, &one.program, one.seed)).collect();
         (self.measured.len() - distinct.len()) as u64
     }
-}
-
-/// The parts that were judged, and whether each holds.
-fn parts(record: &Record) -> impl Iterator<Item = (RecordPart, bool)> {
-    [
-        (RecordPart::Vault, record.vault.as_ref().map(|part| part.finalist.holds)),
-        (RecordPart::Disguise, record.disguise.as_ref().map(|part| part.holds)),
-        (RecordPart::Replay, record.replay.as_ref().map(|part| part.holds)),
-    ]
-    .into_iter()
-    .filter_map(|(part, holds)| Some((part, holds?)))
 }
 
 /// All attempts of a run, in order.

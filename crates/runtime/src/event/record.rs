@@ -45,6 +45,9 @@ pub struct RecordPlan {
     /// The secret number of the disguise, drawn likewise; `None` where the environment cannot
     /// disguise its data.
     pub disguise: Option<u64>,
+    /// The program's undisguised measurements for its claim: they tell the noise of a seed.
+    #[serde(default)]
+    pub earlier: Vec<Metrics>,
     /// Confidence of the interval on the vault. The error that it allows is this attempt's share
     /// of 5 % for all attempts of the run ([`forerunner_stats::alpha_of_claim`]).
     pub confidence: f64,
@@ -79,14 +82,20 @@ pub struct Record {
 }
 
 impl Record {
-    /// The part that refused, if one did.
-    pub fn refused_by(&self) -> Option<RecordPart> {
-        let parts = [
+    /// The parts that were judged, and whether each holds.
+    pub fn judged(&self) -> impl Iterator<Item = (RecordPart, bool)> + use<> {
+        [
             (RecordPart::Vault, self.vault.as_ref().map(|part| part.finalist.holds)),
             (RecordPart::Disguise, self.disguise.as_ref().map(|part| part.holds)),
             (RecordPart::Replay, self.replay.as_ref().map(|part| part.holds)),
-        ];
-        parts.into_iter().find(|(_, holds)| *holds == Some(false)).map(|(part, _)| part)
+        ]
+        .into_iter()
+        .filter_map(|(part, holds)| Some((part, holds?)))
+    }
+
+    /// The part that refused, if one did.
+    pub fn refused_by(&self) -> Option<RecordPart> {
+        self.judged().find(|(_, holds)| !holds).map(|(part, _)| part)
     }
 }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 /// Share of an evaluation's CPU time that probes and hooks may add.
@@ -148,10 +148,16 @@ impl Verification {
             .arg(program)
             .args(["--environment", "nanogpt", "--track", "cpu", "--json", "--seed"])
             .arg(seed.to_string())
-            .stderr(Stdio::null())
             .output()
             .with_context(|| format!("cannot start {}", binary.display()))?;
-        serde_json::from_slice(&output.stdout).context("`forerunner evaluate` prints no report")
+        serde_json::from_slice(&output.stdout).with_context(|| {
+            let said = String::from_utf8_lossy(&output.stderr);
+            format!(
+                "`forerunner evaluate` prints no report ({}):\n{}",
+                output.status,
+                said.trim_end()
+            )
+        })
     }
 }
 
