@@ -32,8 +32,12 @@ pub trait RawHost: Send + Sync {
     fn progress(&self, fraction: f64, message: RStr<'_>);
     fn store(&self, name: RStr<'_>, bytes: RSlice<'_, u8>) -> Reply;
     fn cache_dir(&self) -> RString;
-    #[sabi(last_prefix_field)]
     fn cancelled(&self) -> bool;
+    fn check(&self, program: RSlice<'_, u8>) -> Reply;
+    fn recall(&self, call: RSlice<'_, u8>) -> Reply;
+    fn remember(&self, call: RSlice<'_, u8>, answer: RSlice<'_, u8>) -> Reply;
+    #[sabi(last_prefix_field)]
+    fn spend(&self, cost: RSlice<'_, u8>);
 }
 
 /// Where a plugin's log records go.

@@ -1,7 +1,8 @@
 //! Environments: scientific problems that measure programs.
 
 use crate::{
-    DataReport, DataRequest, Evaluation, Finding, Host, Objective, Objectives, Program, Result,
+    DataReport, DataRequest, Evaluation, Finding, Host, Metrics, Objective, Objectives, Program,
+    Result,
 };
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +78,13 @@ pub struct EnvironmentSpec {
     /// The task in words for people and models: what may change, what is fixed, how it is scored.
     #[serde(default)]
     pub brief: String,
+    /// What programs may be made of, in words for people and models: the interface that they are
+    /// written against, and the rules that they are held to, with examples.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub manual: String,
+    /// How much metrics differ between seeds of one program (standard deviations), where known.
+    #[serde(default, skip_serializing_if = "Metrics::is_empty")]
+    pub noise: Metrics,
     /// What is improved, most important first.
     pub objectives: Objectives,
     /// The axes of the frontier: a program is on it when no other is better on all of them.
@@ -171,6 +179,8 @@ impl EnvironmentSpec {
             fingerprint: String::new(),
             summary: String::new(),
             brief: String::new(),
+            manual: String::new(),
+            noise: Metrics::new(),
             objectives: Objectives(Vec::new()),
             frontier: Vec::new(),
             features: Vec::new(),

@@ -20,8 +20,10 @@
 //! | the outcome that follows | [`Verdict`] |
 //! | what hooks judge it by | [`Evidence`], [`Probe`], [`Permission`] |
 //! | a mutator's suggestion with its idea | [`Proposal`], [`Idea`] |
+//! | what a mutator asked a model, and what came back | [`Call`], [`Answer`] |
 //! | an evaluated program as mutators and selectors see it | [`Member`], [`Standing`] |
 
+mod call;
 mod data;
 mod digest;
 mod environment;
@@ -37,6 +39,7 @@ mod seed;
 mod selector;
 mod telemetry;
 
+pub use call::{Answer, Answered, Call, Message, Role};
 pub use data::{DataReport, DataRequest, DataSource};
 pub use digest::{MAX_DIGEST, digest};
 pub use environment::{

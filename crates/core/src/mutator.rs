@@ -64,6 +64,12 @@ pub struct ProposalRequest {
     /// Recent relatives that failed or were not believed, with their causes.
     #[serde(default)]
     pub failures: Vec<Attempt>,
+    /// The island that the child will belong to.
+    #[serde(default)]
+    pub island: u32,
+    /// Children since the best program was found, over the whole run.
+    #[serde(default)]
+    pub stagnant: u64,
 }
 
 /// An attempt that came to nothing, and why.
@@ -123,6 +129,19 @@ pub struct Idea {
     /// Relative gain in the leading objective that the mutator expects: 0.1 is a tenth better.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_gain: Option<Interval>,
+    /// Why it should help here, in a few sentences.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub mechanism: String,
+    /// What would show that it does not.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub refutation: String,
+    /// How it came about, for statistics: `template`, `meta`, `agent`; empty where a mutator knows
+    /// only one way.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub stage: String,
+    /// Whose idea it is, where one mutator asks several: a model's or a client's name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub model: String,
     /// Anything the mutator wants to find again in [`Outcome`], such as its strategy's state.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub details: serde_json::Value,
@@ -140,6 +159,14 @@ pub struct Cost {
     /// Money in US dollars.
     #[serde(default)]
     pub dollars: f64,
+}
+
+impl std::ops::AddAssign for Cost {
+    fn add_assign(&mut self, other: Self) {
+        self.tokens_in += other.tokens_in;
+        self.tokens_out += other.tokens_out;
+        self.dollars += other.dollars;
+    }
 }
 
 /// A suggestion.

@@ -96,6 +96,23 @@ impl Objectives {
         Ordering::Equal
     }
 
+    /// The relative gain of a child over its parent in the most important objective that the parent
+    /// has: 0.1 is a tenth better, negative is worse. A child that gains a more important metric,
+    /// such as the time to a target that its parent misses, is compared in the first one that both
+    /// have. `None` when they have none in common, or the parent's value is zero.
+    pub fn gain(&self, parent: &Metrics, child: &Metrics) -> Option<f64> {
+        let finite = |m: &Metrics, name: &str| m.get(name).copied().filter(|v| v.is_finite());
+        self.0.iter().find_map(|objective| {
+            let parent = finite(parent, &objective.metric)?;
+            let child = finite(child, &objective.metric)?;
+            let better = match objective.direction {
+                Direction::Minimize => parent - child,
+                Direction::Maximize => child - parent,
+            };
+            (parent != 0.0).then(|| better / parent.abs())
+        })
+    }
+
     /// The most important objective that `metrics` has, with its value.
     pub fn leading<'a>(&'a self, metrics: &Metrics) -> Option<(&'a Objective, f64)> {
         self.0.iter().find_map(|o| {
@@ -114,6 +131,19 @@ mod tests {
         let metrics = |m: &[(&str, f64)]| m.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect();
         assert_eq!(objectives.compare(&metrics(a), &metrics(b)), expected);
         assert_eq!(objectives.compare(&metrics(b), &metrics(a)), expected.reverse());
+    }
+
+    #[test]
+    fn gains_are_relative_to_the_parent() {
+        let objectives =
+            Objectives(vec![Objective::minimize("seconds", "s"), Objective::maximize("score", "")]);
+        let metrics = |m: &[(&str, f64)]| m.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect();
+        let gain = |a: &[(&str, f64)], b: &[(&str, f64)]| objectives.gain(&metrics(a), &metrics(b));
+        assert_eq!(gain(&[("seconds", 20.0)], &[("seconds", 15.0)]), Some(0.25));
+        assert_eq!(gain(&[("score", -2.0)], &[("score", -1.0), ("seconds", 3.0)]), Some(0.5));
+        assert_eq!(gain(&[("seconds", 20.0)], &[("score", 1.0)]), None);
+        assert_eq!(gain(&[("seconds", 0.0)], &[("seconds", 1.0)]), None);
+        assert_eq!(gain(&[("seconds", 1.0)], &[("seconds", f64::NAN)]), None);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Selectors: what owns the population.
 
-use crate::{Cost, EnvironmentSpec, Evaluation, Metrics, Program, ProgramId, Result, Verdict};
+use crate::{
+    Cost, EnvironmentSpec, Evaluation, Idea, Metrics, Program, ProgramId, Result, Verdict,
+};
 use serde::{Deserialize, Serialize};
 
 /// Owns the population: archive, islands, migration. Chooses parents and inspirations.
@@ -65,6 +67,9 @@ pub struct Member {
     /// How it did on the search slice. Curves of its telemetry are thinned to some dozens of points
     /// each, see [`crate::thinned`].
     pub evaluation: Evaluation,
+    /// The idea that made it; `None` for the reference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idea: Option<Idea>,
 }
 
 /// An evaluated program as a selector sees it.

@@ -1,6 +1,7 @@
 //! Host side of every call: an FFI object is again an ordinary [`Environment`], [`Mutator`] or
 //! [`Selector`].
 
+use crate::guest::{decode, reply};
 use abi_stable::{
     sabi_trait::prelude::TD_Opaque,
     sabi_types::RRef,
@@ -25,16 +26,28 @@ impl RawHost for Bridge<'_> {
         self.0.progress(fraction, message.as_str());
     }
     fn store(&self, name: RStr<'_>, bytes: RSlice<'_, u8>) -> Reply {
-        match self.0.store(name.as_str(), bytes.as_slice()) {
-            Ok(path) => RResult::ROk(crate::guest::encode(&path)),
-            Err(error) => RResult::RErr(crate::guest::encode(&error)),
-        }
+        reply(self.0.store(name.as_str(), bytes.as_slice()))
     }
     fn cache_dir(&self) -> RString {
         self.0.cache_dir().to_string_lossy().into_owned().into()
     }
     fn cancelled(&self) -> bool {
         self.0.cancelled()
+    }
+    fn check(&self, program: RSlice<'_, u8>) -> Reply {
+        reply(decode(&program).and_then(|program| self.0.check(&program)))
+    }
+    fn recall(&self, call: RSlice<'_, u8>) -> Reply {
+        reply(decode(&call).and_then(|call| self.0.recall(&call)))
+    }
+    fn remember(&self, call: RSlice<'_, u8>, answer: RSlice<'_, u8>) -> Reply {
+        reply(decode(&call).and_then(|call| self.0.remember(&call, &decode(&answer)?)))
+    }
+    fn spend(&self, cost: RSlice<'_, u8>) {
+        // Our own encoding of plain numbers; what cannot be read was not spent.
+        if let Ok(cost) = decode(&cost) {
+            self.0.spend(&cost);
+        }
     }
 }
 

@@ -1,11 +1,14 @@
 //! Plugin side of every call: decode, guard against panics, encode.
 
+use crate::foreign::answer;
 use abi_stable::{
     sabi_trait::prelude::TD_Opaque,
     std_types::{RResult, RSlice},
 };
 use forerunner_abi::{Bytes, Host as RawHost, Reply};
-use forerunner_core::{Environment, Error, Host, Mutator, Result, Selector};
+use forerunner_core::{
+    Answer, Call, Check, Cost, Environment, Error, Host, Mutator, Program, Result, Selector,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     cell::RefCell,
@@ -62,11 +65,11 @@ pub(crate) fn encode<T: Serialize>(value: &T) -> Bytes {
         .into()
 }
 
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|error| Error::Codec(error.to_string()))
 }
 
-fn reply<T: Serialize>(result: Result<T>) -> Reply {
+pub(crate) fn reply<T: Serialize>(result: Result<T>) -> Reply {
     match result {
         Ok(value) => RResult::ROk(encode(&value)),
         Err(error) => RResult::RErr(encode(&error)),
@@ -84,13 +87,26 @@ impl Host for HostProxy<'_> {
         self.0.progress(fraction, message.into());
     }
     fn store(&self, name: &str, bytes: &[u8]) -> Result<PathBuf> {
-        crate::foreign::answer(self.0.store(name.into(), bytes.into()))
+        answer(self.0.store(name.into(), bytes.into()))
     }
     fn cache_dir(&self) -> PathBuf {
         PathBuf::from(self.0.cache_dir().as_str())
     }
     fn cancelled(&self) -> bool {
         self.0.cancelled()
+    }
+    fn check(&self, program: &Program) -> Result<Check> {
+        answer(self.0.check(RSlice::from_slice(&encode(program))))
+    }
+    fn recall(&self, call: &Call) -> Result<Option<Answer>> {
+        answer(self.0.recall(RSlice::from_slice(&encode(call))))
+    }
+    fn remember(&self, call: &Call, known: &Answer) -> Result<()> {
+        let (call, known) = (encode(call), encode(known));
+        answer(self.0.remember(RSlice::from_slice(&call), RSlice::from_slice(&known)))
+    }
+    fn spend(&self, cost: &Cost) {
+        self.0.spend(RSlice::from_slice(&encode(cost)));
     }
 }
 

@@ -3,7 +3,10 @@
 
 use crate::foreign::{ForeignEnvironment, ForeignMutator, ForeignSelector};
 use crate::guest::{environment_object, mutator_object, selector_object};
-use forerunner_core::{Environment, Error, Host, Mutator, Result, Selector, Series};
+use forerunner_core::{
+    Answer, Call, Cause, Check, Cost, Environment, Error, Finding, Host, Mutator, Program, Result,
+    Selector, Series,
+};
 use std::{
     collections::BTreeMap,
     path::PathBuf,
@@ -47,6 +50,8 @@ pub struct RecordingHost {
 struct Seen {
     series: BTreeMap<String, Series>,
     progress: Vec<(f64, String)>,
+    calls: Vec<(Call, Answer)>,
+    spent: Cost,
 }
 
 impl RecordingHost {
@@ -74,6 +79,16 @@ impl RecordingHost {
         self.seen().progress.clone()
     }
 
+    /// The calls remembered so far, with what came of them.
+    pub fn calls(&self) -> Vec<(Call, Answer)> {
+        self.seen().calls.clone()
+    }
+
+    /// What was spent so far.
+    pub fn spent(&self) -> Cost {
+        self.seen().spent
+    }
+
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -97,13 +112,31 @@ impl Host for RecordingHost {
     fn cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Relaxed)
     }
+    /// Accepts everything but files that contain `does not compile`.
+    fn check(&self, program: &Program) -> Result<Check> {
+        let broken = program.files.values().any(|text| text.contains("does not compile"));
+        let finding = || Finding::error("compile/error", "this does not compile");
+        Ok(if broken { Check::refused(Cause::Compile, vec![finding()]) } else { Check::default() })
+    }
+    fn recall(&self, call: &Call) -> Result<Option<Answer>> {
+        let seen = self.seen();
+        Ok(seen.calls.iter().find(|(known, _)| known == call).map(|(_, answer)| answer.clone()))
+    }
+    fn remember(&self, call: &Call, answer: &Answer) -> Result<()> {
+        self.seen().calls.push((call.clone(), answer.clone()));
+        Ok(())
+    }
+    fn spend(&self, cost: &Cost) {
+        self.seen().spent += *cost;
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use forerunner_core::{
-        EnvironmentSpec, Evaluation, EvaluationRequest, NoHost, Objective, Program, Verdict,
+        Answered, Change, EnvironmentSpec, Evaluation, EvaluationRequest, Idea, Member, Message,
+        NoHost, Objective, Proposal, ProposalRequest, Role, Verdict,
     };
 
     struct Moody;
@@ -150,6 +183,63 @@ mod tests {
         assert!(matches!(evaluation.verdict, Verdict::Failed(_)));
         host.cancel();
         assert_eq!(kit.evaluate(&request, &host), Err(Error::Cancelled));
+    }
+
+    /// Asks whether its program compiles, and somebody outside what to do.
+    struct Asking;
+
+    impl Mutator for Asking {
+        fn propose(&self, request: &ProposalRequest, host: &dyn Host) -> Result<Proposal> {
+            let program = &request.parent.program;
+            assert!(host.check(program)?.passed());
+            assert!(!host.check(&Program::single("x", "does not compile"))?.passed());
+            let message = Message { role: Role::User, text: "what now?".to_owned() };
+            let call = Call {
+                model: "sage".to_owned(),
+                purpose: "idea".to_owned(),
+                parameters: BTreeMap::from([("temperature".to_owned(), 0.25.into())]),
+                messages: vec![message],
+                seed: request.seed,
+                ordinal: 0,
+            };
+            let cost = Cost { tokens_in: 3, tokens_out: 1, dollars: 0.5 };
+            let outcome = Answered::Reply { text: "wait".to_owned(), cut: false };
+            let answer = Answer { outcome, cost, seconds: 1.5, attempts: 1 };
+            assert_eq!(host.recall(&call)?, None);
+            host.remember(&call, &answer)?;
+            assert_eq!(host.recall(&call)?, Some(answer));
+            host.spend(&cost);
+            host.spend(&cost);
+            let change = Change::Program(program.clone());
+            Ok(Proposal { change, idea: Idea::default(), cost: Cost::default() })
+        }
+    }
+
+    #[test]
+    fn calls_are_recalled_across_the_boundary() {
+        let host = RecordingHost::new().expect("temporary folder");
+        let program = Program::single("x", "1");
+        let request = ProposalRequest {
+            iteration: 1,
+            seed: u64::MAX,
+            task: EnvironmentSpec::new("x"),
+            parent: Member {
+                id: program.id(),
+                program,
+                evaluation: Evaluation::accepted("x", 1.0),
+                idea: None,
+            },
+            inspirations: Vec::new(),
+            failures: Vec::new(),
+            island: 0,
+            stagnant: 0,
+        };
+        mutator(Asking).propose(&request, &host).expect("proposes");
+        assert_eq!(host.calls().len(), 1);
+        assert_eq!(host.calls()[0].0.seed, u64::MAX);
+        assert_eq!(host.spent(), Cost { tokens_in: 6, tokens_out: 2, dollars: 1.0 });
+        let error = mutator(Asking).propose(&request, &NoHost).expect_err("checks nothing");
+        assert_eq!(error.to_string(), "this host checks no programs");
     }
 
     #[test]

@@ -2,12 +2,16 @@
 
 use crate::{Clock, Manifest, Track};
 use forerunner_core::{
-    Change, EnvironmentSpec, Feature, Objective, Objectives, Permission, Program, Purpose, Slice,
+    Change, EnvironmentSpec, Feature, Metrics, Objective, Objectives, Permission, Program, Purpose,
+    Slice,
 };
 use forerunner_workbench::apply;
 
 /// The program that every search on the track `cpu` starts from.
 pub(crate) const REFERENCE: &str = include_str!("../programs/gpt2.rs");
+
+/// What programs are made of, as people read it.
+const MANUAL: &str = include_str!("../../../docs/programs/nanogpt.md");
 
 /// The reference program of a track: the same, with the changes that suit its data and budget.
 pub(crate) fn reference(track: &Track) -> String {
@@ -32,6 +36,8 @@ pub(crate) fn spec(track: &Track, manifest: &Manifest, reference: String) -> Env
             track.target_loss
         ),
         brief: brief(track, manifest),
+        manual: MANUAL.into(),
+        noise: Metrics::from([("loss".into(), track.seed_deviation)]),
         objectives: Objectives(vec![
             Objective::minimize("seconds_to_target", "s"),
             loss().with_target(track.target(Slice::Dev, Purpose::Search)),

@@ -90,6 +90,7 @@ fn proposal(request: &ProposalRequest, library: &Library, choice: Choice) -> Res
         summary: summary(library, &choice),
         expected_gain: Some(choice.expected_gain),
         details: serde_json::to_value(&choice.note).map_err(Error::failed)?,
+        ..Idea::default()
     };
     let own = &request.parent.program.files;
     let mut files = choice.program.files;

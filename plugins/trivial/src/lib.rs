@@ -173,11 +173,7 @@ impl Mutator for Nudge {
         }
         Ok(Proposal {
             change: Change::Program(Program::single("program.txt", text)),
-            idea: Idea {
-                summary: format!("value {value:.3e} → {next:.3e}"),
-                expected_gain: None,
-                details: serde_json::Value::Null,
-            },
+            idea: Idea { summary: format!("value {value:.3e} → {next:.3e}"), ..Idea::default() },
             cost: Cost::default(),
         })
     }
@@ -210,9 +206,11 @@ mod tests {
             iteration: 1,
             seed: 9,
             task: spec,
-            parent: Member { id: program.id(), program: program.clone(), evaluation },
+            parent: Member { id: program.id(), program: program.clone(), evaluation, idea: None },
             inspirations: Vec::new(),
             failures: Vec::new(),
+            island: 0,
+            stagnant: 0,
         };
         let one = mutator.propose(&request, &NoHost).expect("proposes");
         assert_eq!(one, mutator.propose(&request, &NoHost).expect("proposes"));

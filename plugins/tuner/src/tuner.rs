@@ -274,6 +274,7 @@ fn proposal(
         summary: summary(note),
         expected_gain,
         details: serde_json::to_value(note).map_err(Error::failed)?,
+        ..Idea::default()
     };
     Ok(Proposal { change: Change::Files(files), idea, cost: Cost::default() })
 }

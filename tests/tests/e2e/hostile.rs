@@ -142,7 +142,7 @@ pub(crate) fn store(folder: &Path) {
     iteration.program = Some(winner.id());
     let expected_gain = Some(Interval { low: 0.1, high: 0.2 });
     let details = serde_json::json!({ text("key"): text("value") });
-    iteration.idea = Idea { summary: text("idea"), expected_gain, details };
+    iteration.idea = Idea { summary: text("idea"), expected_gain, details, ..Idea::default() };
     let events = [evaluated(&iteration, accepted(1.0))];
     store.record_iteration(&iteration, Some(&winner), 1, &accepted(1.0), &events).expect("written");
     iteration.iteration = 2;

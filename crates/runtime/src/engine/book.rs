@@ -49,6 +49,8 @@ pub(super) struct Book<'a> {
     pub(super) failures: BTreeMap<String, u64>,
     pub(super) iterations: u64,
     pub(super) accepted: u64,
+    /// Children counted since the best program was found.
+    pub(super) stagnant: u64,
     recent_failures: VecDeque<(ProgramId, Attempt)>,
 }
 
@@ -69,6 +71,7 @@ impl<'a> Book<'a> {
             failures: BTreeMap::new(),
             iterations: 0,
             accepted: 0,
+            stagnant: 0,
             recent_failures: VecDeque::new(),
         }
     }
@@ -129,6 +132,7 @@ impl<'a> Book<'a> {
     pub(super) fn count(&mut self, iteration: &Iteration, evaluation: &Evaluation) -> (bool, bool) {
         if iteration.iteration > 0 {
             self.iterations += 1;
+            self.stagnant += 1;
         }
         match evaluation.verdict {
             Verdict::Accepted => {
@@ -138,6 +142,7 @@ impl<'a> Book<'a> {
                     self.task.objectives.compare(&evaluation.metrics, best) == Ordering::Less
                 });
                 if best {
+                    self.stagnant = 0;
                     self.best = Some((id.clone(), evaluation.metrics.clone()));
                 }
                 if iteration.iteration > 0 {

@@ -23,7 +23,7 @@ fn member(store: &Store, id: &ProgramId) -> Result<Option<Member>, StoreError> {
     let series = store.search_series(id)?;
     let thin = |(name, points): (_, Series)| (name, thinned(&points, MEMBER_POINTS));
     evaluation.telemetry.series = series.into_iter().map(thin).collect();
-    Ok(Some(Member { id: id.clone(), program, evaluation }))
+    Ok(Some(Member { id: id.clone(), program, evaluation, idea: None }))
 }
 
 impl Search<'_> {
@@ -159,6 +159,8 @@ impl Search<'_> {
             failures: self.book.failures_of(&selection.parent),
             parent,
             inspirations,
+            island: selection.island,
+            stagnant: self.book.stagnant,
         };
         let mutator = self.draw_mutator(seed.derive("mutator", iteration).unit());
         if let Some(jobs) = &self.jobs {

@@ -234,7 +234,7 @@ impl LaneContext {
         };
         prepared.idea = proposal.idea.clone();
         loop {
-            add_cost(&mut prepared.cost, &proposal.cost);
+            prepared.cost += proposal.cost;
             let (cause, findings) = match self.try_proposal(&proposal, &mut prepared)? {
                 Ok(remarks) => {
                     prepared.outcome = Ok(remarks);
@@ -305,12 +305,6 @@ enum CheckLost {
     Stopped,
     Worker(String),
     Error(Error),
-}
-
-fn add_cost(total: &mut Cost, cost: &Cost) {
-    total.tokens_in += cost.tokens_in;
-    total.tokens_out += cost.tokens_out;
-    total.dollars += cost.dollars;
 }
 
 /// The host as a mutator sees it.

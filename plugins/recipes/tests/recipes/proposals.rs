@@ -297,7 +297,7 @@ fn details_of_others_are_ignored() {
     let request = request(program(&NAMES, &[], 2800), 1);
     let other = mutator(folder.path());
     let details = serde_json::json!({"operator": "perturb", "changes": [], "child": "ab"});
-    let foreign = Idea { summary: "x".into(), expected_gain: None, details };
+    let foreign = Idea { summary: "x".into(), details, ..Idea::default() };
     other.observe(&outcome(&request, foreign, failed())).expect("ignored");
     let unknown = idea(folder.path(), &["zulu"], "single");
     other.observe(&outcome(&request, unknown, failed())).expect("ignored");

@@ -88,6 +88,8 @@ fn search(mutator: &dyn Mutator, seed: u64, n_evaluations: u64) -> Vec<Member> {
                 parent: parent.clone(),
                 inspirations: others.map(|other| (*other).clone()).collect(),
                 failures: vec![],
+                island: 0,
+                stagnant: 0,
             };
             let proposal = mutator.propose(&request, &NoHost).expect("a proposal");
             waiting.push((request, proposal));

@@ -69,11 +69,13 @@ pub(crate) fn request(parent: Program, iteration: u64) -> ProposalRequest {
         parent: member(parent, evaluated(metrics(20.0, 1.5, 1.5))),
         inspirations: vec![],
         failures: vec![],
+        island: 0,
+        stagnant: 0,
     }
 }
 
 pub(crate) fn member(program: Program, evaluation: Evaluation) -> Member {
-    Member { id: program.id(), program, evaluation }
+    Member { id: program.id(), program, evaluation, idea: None }
 }
 
 pub(crate) fn mutator(folder: &Path) -> Recipes {
@@ -114,7 +116,7 @@ pub(crate) fn idea(library: &Path, names: &[&str], operator: &str) -> Idea {
         "library": library, "operator": operator, "recipes": recipes, "removed": [],
         "child": names.join("+"), "factor": 1.0, "objectives": task(Some(1.5)).objectives,
     });
-    Idea { summary: String::new(), expected_gain: None, details }
+    Idea { details, ..Idea::default() }
 }
 
 /// The text in front of the operator's name in a summary, and that name.

@@ -173,7 +173,7 @@ pub(crate) fn search(landscape: &Landscape, mutator: &dyn Mutator, plan: &Plan) 
     let task = landscape.task();
     let member = |program: Program, n: u64| {
         let evaluation = landscape.measure(&program, seed.derive("measure", n));
-        Member { id: program.id(), program, evaluation }
+        Member { id: program.id(), program, evaluation, idea: None }
     };
     let mut members = vec![member(landscape.reference(), 0)];
     while (members.len() as u64) <= plan.evaluations {
@@ -195,6 +195,8 @@ pub(crate) fn search(landscape: &Landscape, mutator: &dyn Mutator, plan: &Plan) 
                     parent: parent.clone(),
                     inspirations: others.map(|m| (*m).clone()).collect(),
                     failures: vec![],
+                    island: 0,
+                    stagnant: 0,
                 }
             })
             .collect();

@@ -22,9 +22,12 @@ fn request(file: &str, text: &str, iteration: u64) -> ProposalRequest {
             id: program.id(),
             program,
             evaluation: Evaluation::accepted("seconds", 20.0),
+            idea: None,
         },
         inspirations: vec![],
         failures: vec![],
+        island: 0,
+        stagnant: 0,
     }
 }
 
@@ -121,7 +124,7 @@ fn values_of_any_sign_and_outcomes_of_any_kind_are_taken_in() {
                 forerunner_sdk::Finding::error("compile/error", "no"),
             ),
         };
-        let child = Member { id: program.id(), program, evaluation };
+        let child = Member { id: program.id(), program, evaluation, idea: None };
         let mut outcome = outcome(&request, proposal.idea, &child);
         if iteration % 4 == 3 {
             outcome.program = None;
@@ -136,8 +139,8 @@ fn outcomes_of_other_mutators_are_ignored() {
     let request = request("main.rs", "const A: f64 = 0.5;\n", 1);
     let idea = forerunner_sdk::Idea {
         summary: "rewrite the loop".into(),
-        expected_gain: None,
         details: serde_json::json!({"model": "x", "operator": 3}),
+        ..forerunner_sdk::Idea::default()
     };
     let child = request.parent.clone();
     tuner.observe(&outcome(&request, idea, &child)).expect("ignored");
