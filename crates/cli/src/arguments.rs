@@ -54,6 +54,7 @@ Examples:
   forerunner run --resume runs/quickstart-001   go on after Ctrl-C or a crash
   forerunner run --resume runs/quickstart-001 --confirm record
                                                 try the finished run's best for a record
+  forerunner run --replay runs/llm-001          the same search again, without a network
   forerunner run quickstart --events ndjson     one JSON object per event
 
 A run file:
@@ -79,6 +80,7 @@ A run file:
   [budget]
   evaluations = 100
   seconds = 3600
+  dollars = 5.0          # what models may cost; tokens = N limits their tokens
 
   [confirm]
   finalists = 3          # measured again on fresh seeds and held-out data
@@ -90,11 +92,15 @@ A run file:
 #[command(after_help = RUN_EXAMPLES)]
 pub(crate) struct Run {
     /// Run file, or the name of a preset.
-    #[arg(value_name = "FILE|PRESET", required_unless_present = "resume")]
+    #[arg(value_name = "FILE|PRESET", required_unless_present_any = ["resume", "replay"])]
     pub(crate) file: Option<String>,
     /// Go on with the run in this folder.
     #[arg(long, value_name = "RUN", conflicts_with = "out")]
     pub(crate) resume: Option<PathBuf>,
+    /// Repeat the search in this folder without asking any model: with its recorded answers and
+    /// measurements. Ends with code 5 where the repetition comes to something else.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["file", "resume", "set", "confirm"])]
+    pub(crate) replay: Option<PathBuf>,
     /// Folder for the run (default: runs/NAME-NNN).
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,

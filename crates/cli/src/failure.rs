@@ -14,6 +14,8 @@ pub(crate) const USAGE: u8 = 2;
 pub(crate) const PLUGIN: u8 = 3;
 /// The store or the disk.
 pub(crate) const STORE: u8 = 4;
+/// A replay came to something else than the recorded run.
+pub(crate) const DIVERGED: u8 = 5;
 /// Interrupted; the run can be resumed.
 pub(crate) const INTERRUPTED: u8 = 130;
 
@@ -25,6 +27,7 @@ Exit codes:
   2    wrong arguments, run file or input data
   3    a plugin, environment or worker cannot be used
   4    the run's store cannot be used, or the disk is full
+  5    a replay came to something else than the recorded run
   130  interrupted; resume with `forerunner run --resume RUN`";
 
 /// An error with its exit code.
@@ -79,7 +82,8 @@ impl From<StoreError> for Failure {
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         let code = match &error {
-            RunError::Config(_) | RunError::Changed(_) => USAGE,
+            RunError::Config(_) | RunError::Changed(_) | RunError::NotReplayable { .. } => USAGE,
+            RunError::NotRecorded { .. } | RunError::Diverged { .. } => DIVERGED,
             RunError::Store(_) => STORE,
             RunError::Interrupted => INTERRUPTED,
             _ => PLUGIN,

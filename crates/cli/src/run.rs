@@ -12,7 +12,7 @@ use forerunner_report::{
 };
 use forerunner_runtime::{
     config::{Level, RunFile},
-    engine::{self, Control, RunOptions},
+    engine::{self, Control, OwnMutators, RunOptions},
     event::{EndReason, Event, EventKind, Summary},
     registry::Registry,
     store::Store,
@@ -36,6 +36,11 @@ pub(crate) fn run(mut arguments: Run, plugins: &[PathBuf]) -> Result<ExitCode, F
         None => None,
     };
     let (config, folder) = match (&arguments.resume, given) {
+        _ if arguments.replay.is_some() => {
+            let recorded = arguments.replay.clone().unwrap_or_default();
+            let config = engine::replayed_config(&recorded)?;
+            (config, arguments.out.clone().unwrap_or_else(|| paths::next_run_folder("replay")))
+        }
         (Some(folder), given) => {
             (engine::resumed_config(folder, given, &arguments.set)?, folder.clone())
         }
@@ -64,6 +69,8 @@ pub(crate) fn run(mut arguments: Run, plugins: &[PathBuf]) -> Result<ExitCode, F
         worker_command: paths::worker_command()?,
         core_locks: Some(paths::runtime_folder()),
         control,
+        own_mutators: OwnMutators::default(),
+        replay: arguments.replay.clone(),
     };
     let mut output = Output::new(&arguments);
     if arguments.resume.is_some() {
@@ -75,7 +82,9 @@ pub(crate) fn run(mut arguments: Run, plugins: &[PathBuf]) -> Result<ExitCode, F
     shown?;
     Ok(match summary.reason {
         EndReason::Interrupted => ExitCode::from(INTERRUPTED),
-        EndReason::Evaluations | EndReason::Time => ExitCode::SUCCESS,
+        EndReason::Evaluations | EndReason::Time | EndReason::Dollars | EndReason::Tokens => {
+            ExitCode::SUCCESS
+        }
     })
 }
 

@@ -48,6 +48,19 @@ impl<T: Mutator + ?Sized> Mutator for Box<T> {
     }
 }
 
+/// A shared mutator is a mutator.
+impl<T: Mutator + ?Sized> Mutator for std::sync::Arc<T> {
+    fn propose(&self, request: &ProposalRequest, host: &dyn Host) -> Result<Proposal> {
+        (**self).propose(request, host)
+    }
+    fn repair(&self, request: &RepairRequest, host: &dyn Host) -> Result<Option<Proposal>> {
+        (**self).repair(request, host)
+    }
+    fn observe(&self, outcome: &Outcome) -> Result<()> {
+        (**self).observe(outcome)
+    }
+}
+
 /// What a mutator gets to work with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProposalRequest {

@@ -183,6 +183,8 @@ fn effort(summary: &Summary) -> String {
     };
     let reason = match summary.reason {
         EndReason::Evaluations => "the budget of evaluations is used up",
+        EndReason::Dollars => "the budget of money is used up",
+        EndReason::Tokens => "the budget of tokens is used up",
         EndReason::Time => "the time is used up",
         EndReason::Interrupted => "it was interrupted",
     };
@@ -203,6 +205,13 @@ pub(crate) fn commands(summary: &Summary) -> String {
         EndReason::Interrupted => String::new(),
         EndReason::Evaluations => {
             format!(" --set budget.evaluations={}", 2 * summary.iterations.max(1))
+        }
+        EndReason::Dollars => {
+            format!(" --set budget.dollars={:.2}", (2.0 * summary.cost.dollars).max(0.01))
+        }
+        EndReason::Tokens => {
+            let tokens = summary.cost.tokens_in.saturating_add(summary.cost.tokens_out);
+            format!(" --set budget.tokens={}", tokens.saturating_mul(2))
         }
         EndReason::Time => {
             format!(" --set budget.seconds={}", 2 * summary.seconds.ceil().max(1.0) as u64)
@@ -277,6 +286,7 @@ mod tests {
                 record: None,
             }),
             slot_use: 0.973,
+            cost: Default::default(),
             seconds: 360.4,
         }
     }

@@ -6,6 +6,7 @@ mod hook;
 pub use confirm::{Confirm, Level};
 pub use hook::HookEntry;
 
+use forerunner_core::Cost;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -182,6 +183,29 @@ pub struct Budget {
     pub evaluations: Option<u64>,
     /// Wall seconds of the search; measurements under way are finished. Confirmation is extra.
     pub seconds: Option<f64>,
+    /// US dollars that mutators may spend. Proposals under way are finished, without repairs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dollars: Option<f64>,
+    /// Tokens that mutators may send to models and receive from them, in all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
+}
+
+impl Budget {
+    /// Whether nothing more may be spent.
+    pub fn is_spent(&self, cost: &Cost) -> bool {
+        self.dollars_are_spent(cost) || self.tokens_are_spent(cost)
+    }
+
+    /// Whether the money is used up.
+    pub fn dollars_are_spent(&self, cost: &Cost) -> bool {
+        self.dollars.is_some_and(|limit| cost.dollars >= limit)
+    }
+
+    /// Whether the tokens are used up.
+    pub fn tokens_are_spent(&self, cost: &Cost) -> bool {
+        self.tokens.is_some_and(|limit| cost.tokens_in.saturating_add(cost.tokens_out) >= limit)
+    }
 }
 
 impl RunFile {
@@ -248,7 +272,16 @@ impl RunFile {
         }
         check(
             self.budget.evaluations.is_some() || self.budget.seconds.is_some(),
-            "the budget is unlimited\nhint: set `budget.evaluations` or `budget.seconds`",
+            "the budget is unlimited\nhint: set `budget.evaluations` or `budget.seconds`; money and tokens \
+             alone do not end a run whose mutators cost nothing",
+        )?;
+        check(
+            self.budget.dollars.is_none_or(|dollars| dollars.is_finite() && dollars > 0.0),
+            "`budget.dollars` must be a positive number\nhint: leave it out for no limit on money",
+        )?;
+        check(
+            self.budget.tokens.is_none_or(|tokens| tokens > 0),
+            "`budget.tokens` must be at least 1\nhint: leave it out for no limit on tokens",
         )?;
         check(
             self.budget.seconds.is_none_or(|seconds| seconds.is_finite() && seconds > 0.0),
@@ -450,7 +483,7 @@ mod tests {
         check_error(
             &GOOD.replace("evaluations", "evaluatons"),
             &[],
-            "unknown field `evaluatons`, expected `evaluations` or `seconds`",
+            "unknown field `evaluatons`, expected one of `evaluations`, `seconds`, `dollars`, `tokens`",
         );
         check_error(&GOOD.replace("evaluations", "evaluatons"), &[], "line 10, column 9");
         check_error(&GOOD.replace("= 10", "= \"ten\""), &[], "invalid type: string \"ten\"");

@@ -10,11 +10,15 @@ mod confirm;
 mod cores;
 mod issue;
 mod judge;
+mod lane_host;
 mod lanes;
 mod record;
+mod replay;
 mod resume;
 mod search;
 mod slots;
+
+pub use replay::replayed_config;
 
 use crate::{
     config::{ConfigError, RunFile},
@@ -25,7 +29,9 @@ use crate::{
     verification::VerificationError,
     worker::Hello,
 };
+use forerunner_core::Mutator;
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{
         Arc,
@@ -67,6 +73,38 @@ pub enum RunError {
         "the configuration changed since the run started:\n  {0}\nhint: resume without a run file to keep the frozen one, or start another run; budget and slots may change"
     )]
     Changed(String),
+    /// A replay asks a model what the recorded run did not ask.
+    #[error(
+        "the replay left the recording at iteration {iteration}: `{model}` was not asked this before ({purpose}, call {key})\nhint: a replay needs the same programs, plugins and prompts as the recorded run; `forerunner calls RUN` lists what was asked"
+    )]
+    NotRecorded {
+        /// The iteration.
+        iteration: u64,
+        /// Who would have been asked.
+        model: String,
+        /// What for.
+        purpose: String,
+        /// The call's address.
+        key: String,
+    },
+    /// A replay came to something else than the recorded run.
+    #[error(
+        "the replay left the recording at iteration {iteration}: {difference}\nhint: a replay needs the same version of forerunner, its plugins and the environment's data as the recorded run"
+    )]
+    Diverged {
+        /// The iteration.
+        iteration: u64,
+        /// What is different.
+        difference: String,
+    },
+    /// A run cannot be replayed.
+    #[error("{folder} cannot be replayed: {reason}", folder = folder.display())]
+    NotReplayable {
+        /// Its folder.
+        folder: PathBuf,
+        /// Why, with a hint.
+        reason: String,
+    },
     /// Nothing secret can be drawn for a record.
     #[error(
         "the operating system gives no random numbers: {0}\nhint: a record needs them for its seeds and its disguise; `forerunner run --resume` tries again"
@@ -146,6 +184,21 @@ pub struct RunOptions {
     pub core_locks: Option<PathBuf>,
     /// The operator's switch.
     pub control: Control,
+    /// Mutators of this process, which take the place of plugins of the same names.
+    pub own_mutators: OwnMutators,
+    /// The run that is to be repeated with its recorded answers and measurements; `config` is then
+    /// [`replayed_config`]'s.
+    pub replay: Option<PathBuf>,
+}
+
+/// Mutators that need no plugin, by name.
+#[derive(Clone, Default)]
+pub struct OwnMutators(pub BTreeMap<String, Arc<dyn Mutator>>);
+
+impl std::fmt::Debug for OwnMutators {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 impl RunOptions {

@@ -1,12 +1,14 @@
 //! Events: the single output of a run. Terminal, HTML, JSON and store render these.
 
+mod call;
 mod record;
 
+pub use call::Called;
 pub use record::{Compared, DisguisePart, Record, RecordPart, RecordPlan, ReplayPart, VaultPart};
 
 use crate::config::Level;
 use forerunner_core::{
-    Cause, Evaluation, Finding, Idea, Metrics, Objective, Objectives, ProgramId, Slice,
+    Cause, Cost, Evaluation, Finding, Idea, Metrics, Objective, Objectives, ProgramId, Slice,
 };
 use forerunner_stats::Estimate;
 use serde::{Deserialize, Serialize};
@@ -49,6 +51,12 @@ pub enum EventKind {
         evaluations: Option<u64>,
         /// Wall seconds the search may take; `None` is unlimited.
         seconds: Option<f64>,
+        /// US dollars that mutators may spend; `None` is unlimited.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        dollars: Option<f64>,
+        /// Tokens that mutators may send and receive; `None` is unlimited.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tokens: Option<u64>,
         /// Iterations already in the store, when resumed.
         resumed: u64,
     },
@@ -66,6 +74,8 @@ pub enum EventKind {
         /// How many children it will have.
         children: usize,
     },
+    /// A mutator asked a model.
+    Called(Called),
     /// A mutator made a proposal.
     Proposed {
         /// Its number within the run, from 1.
@@ -192,6 +202,15 @@ pub enum EventKind {
         /// Whether it holds.
         holds: bool,
     },
+    /// A replay is over.
+    Replayed {
+        /// Folder of the run that was repeated.
+        recorded: String,
+        /// Iterations that were compared.
+        iterations: u64,
+        /// Calls that were answered from the recording.
+        calls: u64,
+    },
     /// The run is over, or stopped and resumable.
     RunFinished(Box<Summary>),
 }
@@ -239,6 +258,10 @@ pub enum EndReason {
     Evaluations,
     /// The budget of wall time is used up.
     Time,
+    /// The budget of money is used up.
+    Dollars,
+    /// The budget of tokens is used up.
+    Tokens,
     /// The operator asked for an end.
     Interrupted,
 }
@@ -270,6 +293,9 @@ pub struct Summary {
     pub slot_use: f64,
     /// Wall seconds of the search.
     pub seconds: f64,
+    /// What mutators spent on models.
+    #[serde(default)]
+    pub cost: Cost,
 }
 
 /// What fresh seeds on a held-out slice say of the finalists.

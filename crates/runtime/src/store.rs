@@ -4,12 +4,16 @@
 //! with `synchronous = NORMAL` survives `kill -9` of the host at any instant; a power cut may
 //! lose the last transactions but never damages the file.
 
+mod calls;
 mod queries;
 mod rows;
 
+pub use calls::{Calls, StoredCall};
+pub(crate) use rows::json;
+
 use crate::{config::RunFile, event::Event};
 use forerunner_core::{Cost, Evaluation, Idea, Program, ProgramId, Purpose, Slice};
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 use std::{
     fs::{File, TryLockError},
     io,
@@ -138,11 +142,12 @@ pub struct Store {
     _lock: Option<File>,
 }
 
-/// The part of the schema that came with version 2.
-const EVIDENCE: &str = include_str!("store/evidence.sql");
+/// What came with each version after the first, with the version. Added when an older run goes on.
+const ADDITIONS: [(i64, &str); 2] =
+    [(2, include_str!("store/evidence.sql")), (3, include_str!("store/calls.sql"))];
 /// What this program writes.
-const SCHEMA_VERSION: i64 = 2;
-/// The oldest that it reads. Version 1 has no evidence; it is added when such a run goes on.
+const SCHEMA_VERSION: i64 = 3;
+/// The oldest that it reads.
 const OLDEST_VERSION: i64 = 1;
 
 impl Store {
@@ -176,10 +181,7 @@ impl Store {
         } else {
             transaction.execute_batch("DELETE FROM meta; DELETE FROM events").map_err(&error)?;
         }
-        if version < SCHEMA_VERSION {
-            transaction.execute_batch(EVIDENCE).map_err(&error)?;
-            transaction.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(&error)?;
-        }
+        upgrade(&transaction, version.max(OLDEST_VERSION)).map_err(&error)?;
         transaction
             .execute("INSERT INTO meta VALUES ('config', ?1)", [rows::json(config)])
             .map_err(&error)?;
@@ -220,22 +222,16 @@ impl Store {
             return Err(StoreError::Value { path: folder.to_owned(), message });
         }
         if write && version < SCHEMA_VERSION {
-            store.upgrade()?;
+            // All or nothing.
+            let transaction = store.connection.transaction().map_err(&error)?;
+            upgrade(&transaction, version).map_err(&error)?;
+            transaction.commit().map_err(&error)?;
         }
         store.next_event = store
             .connection
             .query_row("SELECT COALESCE(MAX(seq), -1) + 1 FROM events", [], |row| row.get(0))
             .map_err(&error)?;
         Ok(store)
-    }
-
-    /// Brings a store of an older version to ours, all or nothing.
-    fn upgrade(&mut self) -> Result<()> {
-        let error = self.error();
-        let transaction = self.connection.transaction().map_err(&error)?;
-        transaction.execute_batch(EVIDENCE).map_err(&error)?;
-        transaction.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(&error)?;
-        transaction.commit().map_err(&error)
     }
 
     fn connect(folder: &Path, write: bool) -> Result<Self> {
@@ -255,14 +251,11 @@ impl Store {
         let path = folder.to_owned();
         let error = |source| classify(path.clone(), source);
         let connection = if write {
-            let connection = Connection::open(file_of(folder)).map_err(error)?;
-            connection.pragma_update(None, "journal_mode", "WAL").map_err(error)?;
-            connection.pragma_update(None, "synchronous", "NORMAL").map_err(error)?;
-            connection
+            writing(&file_of(folder)).map_err(error)?
         } else {
             open_read_only(&file_of(folder)).map_err(error)?
         };
-        connection.busy_timeout(std::time::Duration::from_secs(10)).map_err(error)?;
+        connection.busy_timeout(PATIENCE).map_err(error)?;
         connection.set_prepared_statement_cache_capacity(64);
         Ok(Self { path, connection, next_event: 0, _lock: lock })
     }
@@ -401,6 +394,29 @@ impl Store {
         self.next_event = after;
         Ok(())
     }
+}
+
+/// How long a connection waits for another one of this process.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Opens for writing.
+fn writing(file: &Path) -> rusqlite::Result<Connection> {
+    let mut connection = Connection::open(file)?;
+    connection.busy_timeout(PATIENCE)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    // Calls are kept through a connection of their own: a transaction that began by reading could not
+    // go on to write once the other one did.
+    connection.set_transaction_behavior(TransactionBehavior::Immediate);
+    Ok(connection)
+}
+
+/// Brings a store of an older version to ours, within a transaction.
+fn upgrade(connection: &Connection, from: i64) -> rusqlite::Result<()> {
+    for (_, addition) in ADDITIONS.iter().filter(|(version, _)| *version > from) {
+        connection.execute_batch(addition)?;
+    }
+    connection.pragma_update(None, "user_version", SCHEMA_VERSION)
 }
 
 /// Opens for reading. In a folder that cannot be written, SQLite's reader of a write-ahead log

@@ -173,6 +173,8 @@ fn started(objectives: Objectives, frontier: Vec<Objective>) -> EventKind {
         slots: 1,
         evaluations: Some(2),
         seconds: None,
+        dollars: None,
+        tokens: None,
         resumed: 0,
     }
 }
@@ -246,6 +248,7 @@ fn summary(winner: ProgramId) -> Summary {
             }],
         }),
         slot_use: 1.0,
+        cost: Default::default(),
         seconds: 1.0,
     }
 }

@@ -18,6 +18,8 @@ pub(crate) fn section(material: &Material) -> Section {
     let reason = match material.state {
         State::Open => "no end in the log: it still runs, or was killed",
         State::Ended(EndReason::Evaluations) => "the budget of evaluations is used up",
+        State::Ended(EndReason::Dollars) => "the budget of money is used up",
+        State::Ended(EndReason::Tokens) => "the budget of tokens is used up",
         State::Ended(EndReason::Time) => "the time is used up",
         State::Ended(EndReason::Interrupted) => "it was interrupted",
     };

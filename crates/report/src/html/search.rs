@@ -153,6 +153,7 @@ impl<'a> Search<'a> {
                 frontier: Vec::new(),
                 confirmation: None,
                 slot_use: 0.0,
+                cost: Default::default(),
                 seconds: 0.0,
             },
         }

@@ -167,6 +167,8 @@ fn readings(objectives: &Objectives, metrics: &Metrics) -> String {
 fn ended(summary: &Summary) -> String {
     let reason = match summary.reason {
         EndReason::Evaluations => "the budget of evaluations is used up",
+        EndReason::Dollars => "the budget of money is used up",
+        EndReason::Tokens => "the budget of tokens is used up",
         EndReason::Time => "the time is used up",
         EndReason::Interrupted => "interrupted",
     };

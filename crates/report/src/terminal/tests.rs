@@ -55,6 +55,8 @@ fn started(at: f64, resumed: u64) -> Event {
             slots: 2,
             evaluations: Some(20),
             seconds: Some(360.0),
+            dollars: None,
+            tokens: None,
             resumed,
         },
     )
@@ -128,6 +130,7 @@ fn ending() -> Vec<Event> {
         frontier: Vec::new(),
         confirmation: None,
         slot_use: 0.9,
+        cost: Default::default(),
         seconds: 360.0,
     };
     vec![

@@ -2,7 +2,7 @@
 
 use super::RunError;
 use crate::{
-    event::{Evaluated, Event, EventKind},
+    event::{Called, Evaluated, Event, EventKind},
     store::{Iteration, Store},
 };
 use forerunner_core::{
@@ -29,6 +29,28 @@ pub(super) struct Entry {
     pub(super) evaluation: Evaluation,
     /// Checks that failed on the way.
     pub(super) failed_checks: Vec<(Cause, Vec<Finding>)>,
+    /// Calls to models on the way.
+    pub(super) calls: Vec<Called>,
+    /// The program's normal form, where it has one.
+    pub(super) form: Option<String>,
+}
+
+impl Entry {
+    /// An iteration that the store holds.
+    pub(super) fn stored(
+        iteration: Iteration,
+        program: Option<Program>,
+        evaluation: Evaluation,
+    ) -> Self {
+        let (failed_checks, calls, form) = (Vec::new(), Vec::new(), None);
+        Self { iteration, program, evaluation, failed_checks, calls, form }
+    }
+
+    /// Whether both are the same program, but for names and spelling.
+    pub(super) fn is_twin_of(&self, other: &Self) -> bool {
+        self.iteration.program.is_some() && self.iteration.program == other.iteration.program
+            || self.form.is_some() && self.form == other.form
+    }
 }
 
 pub(super) struct Book<'a> {
@@ -212,14 +234,25 @@ impl<'a> Book<'a> {
         let events = &self.unwritten;
         self.store.record_iteration(iteration, program.as_ref(), seed, evaluation, events)?;
         self.written();
-        Ok(())
+        self.note_form(entry)
     }
 
     /// Writes a complete iteration whose events must wait for those of earlier ones.
     pub(super) fn write_ahead(&mut self, entry: &Entry, seed: u64) -> Result<(), RunError> {
         let Entry { iteration, program, evaluation, .. } = entry;
         self.store.record_iteration(iteration, program.as_ref(), seed, evaluation, &[])?;
-        Ok(())
+        self.note_form(entry)
+    }
+
+    /// Makes a measured program known by its normal form.
+    fn note_form(&mut self, entry: &Entry) -> Result<(), RunError> {
+        let measured = !matches!(entry.evaluation.verdict, Verdict::Failed(_));
+        match (&entry.form, &entry.iteration.program) {
+            (Some(form), Some(program)) if measured && !entry.iteration.duplicate => {
+                Ok(self.store.note_form(form, program)?)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Writes a confirming measurement, with the events so far.
@@ -240,6 +273,9 @@ impl<'a> Book<'a> {
     pub(super) fn announce(&mut self, entry: &Entry) {
         let Iteration { iteration, mutator, parent, idea, .. } = &entry.iteration;
         let parent = parent.clone().unwrap_or_default();
+        for call in &entry.calls {
+            self.hold(EventKind::Called(call.clone()));
+        }
         for (attempt, (cause, findings)) in entry.failed_checks.iter().enumerate() {
             self.hold(EventKind::CheckFailed {
                 iteration: *iteration,

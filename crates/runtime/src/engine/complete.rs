@@ -12,13 +12,21 @@ use crate::{config::Mode, event::EventKind, store::Iteration};
 use forerunner_core::{Evaluation, EvaluationRequest, Outcome, Program, Standing};
 
 impl Search<'_> {
+    /// Takes in a child that was proposed and checked.
     pub(super) fn prepared(&mut self, prepared: Prepared) -> Result<(), RunError> {
+        match self.recording {
+            Some(_) => self.prepared_in_replay(prepared),
+            None => self.take_prepared(prepared),
+        }
+    }
+
+    pub(super) fn take_prepared(&mut self, mut prepared: Prepared) -> Result<(), RunError> {
         let iteration = prepared.iteration;
-        let id = prepared.program.as_ref().map(Program::id);
-        let known = match (&id, &prepared.outcome) {
-            (Some(id), Ok(_)) => self.book.store.search_evaluation(id)?,
-            _ => None,
+        let known = match prepared.outcome {
+            Ok(_) => self.known(&mut prepared)?,
+            Err(_) => None,
         };
+        let id = prepared.program.as_ref().map(Program::id);
         let duplicate = known.is_some();
         let (measure, evaluation) = match (prepared.outcome, known) {
             (_, Some(known)) => (false, known),
@@ -47,19 +55,62 @@ impl Search<'_> {
             program: prepared.program,
             evaluation,
             failed_checks: prepared.failed_checks,
+            calls: prepared.calls,
+            form: prepared.form,
         };
         if self.config.run.mode == Mode::Steady {
             self.announce_proposal(&entry);
             self.book.show();
         }
-        if let (true, Some(program)) = (measure, &entry.program) {
+        let (true, Some(program)) = (measure, &entry.program) else { return self.complete(entry) };
+        if let Some((twin, _)) = self.measuring.iter().find(|(_, other)| other.is_twin_of(&entry)) {
+            self.twins.push((*twin, entry));
+            return Ok(());
+        }
+        if !self.answer_from_recording(Ticket::Child(iteration), program)? {
             let request = EvaluationRequest::new(program.clone(), self.search_seed());
             self.send_request(Ticket::Child(iteration), request, Some(parent));
-            self.measuring.insert(iteration, entry);
-            Ok(())
-        } else {
-            self.complete(entry)
         }
+        self.measuring.insert(iteration, entry);
+        Ok(())
+    }
+
+    /// The result of the same program when it was measured before. A program that differs only in
+    /// names and spelling is the same, and gives way to the one that was measured.
+    fn known(&self, prepared: &mut Prepared) -> Result<Option<Evaluation>, RunError> {
+        let Some(program) = &prepared.program else { return Ok(None) };
+        let store = &self.book.store;
+        if let Some(known) = store.search_evaluation(&program.id())? {
+            return Ok(Some(known));
+        }
+        let Some(form) = &prepared.form else { return Ok(None) };
+        let Some(id) = store.program_of_form(form)? else { return Ok(None) };
+        let known = store.search_evaluation(&id)?;
+        if known.is_some() {
+            prepared.program = store.program(&id)?;
+        }
+        Ok(known)
+    }
+
+    /// Completes the children that waited for the measurement of `child`.
+    pub(super) fn complete_twins(&mut self, child: u64) -> Result<(), RunError> {
+        let (ready, waiting) =
+            std::mem::take(&mut self.twins).into_iter().partition(|(of, _)| *of == child);
+        self.twins = waiting;
+        let ready: Vec<(u64, Entry)> = ready;
+        for (_, mut entry) in ready {
+            let Some(original) = self.book.store.iteration(child)? else { continue };
+            entry.iteration.program = original.iteration.program;
+            if let Some(id) = &entry.iteration.program {
+                entry.program = self.book.store.program(id)?;
+            }
+            let mut evaluation = original.evaluation;
+            evaluation.findings = self.book.store.findings(original.evaluation_id)?;
+            entry.evaluation = evaluation;
+            entry.iteration.duplicate = true;
+            self.complete(entry)?;
+        }
+        Ok(())
     }
 
     pub(super) fn announce_proposal(&mut self, entry: &Entry) {

@@ -166,7 +166,10 @@ impl Search<'_> {
     }
 
     /// Says whether there was something to send.
-    fn send_confirming(&self, index: usize, wanted: &Wanted) -> Result<bool, RunError> {
+    fn send_confirming(&mut self, index: usize, wanted: &Wanted) -> Result<bool, RunError> {
+        if self.confirm_from_recording(index, wanted)? {
+            return Ok(true);
+        }
         let Some(program) = self.book.store.program(&wanted.program)? else { return Ok(false) };
         let mut request = EvaluationRequest::new(program, wanted.seed);
         request.slice = wanted.slice;

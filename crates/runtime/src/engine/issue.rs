@@ -23,7 +23,7 @@ fn member(store: &Store, id: &ProgramId) -> Result<Option<Member>, StoreError> {
     let series = store.search_series(id)?;
     let thin = |(name, points): (_, Series)| (name, thinned(&points, MEMBER_POINTS));
     evaluation.telemetry.series = series.into_iter().map(thin).collect();
-    Ok(Some(Member { id: id.clone(), program, evaluation, idea: None }))
+    Ok(Some(Member { id: id.clone(), program, evaluation, idea: store.idea(id)? }))
 }
 
 impl Search<'_> {

@@ -1,14 +1,22 @@
 //! Lanes: threads that turn selections into checked programs ahead of the measurements.
 
-use super::{Control, search::Message};
-use crate::executor::{Call, Launch, Lost, Worker};
+use super::{
+    Control,
+    lane_host::{LaneHost, Notes},
+    search::Message,
+};
+use crate::{
+    config::{Budget, RunFile},
+    event::Called,
+    executor::{Call, Launch, Lost, Worker},
+    store::{Calls, Store},
+};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use forerunner_core::{
-    Cause, Check, Cost, Error, Evaluation, Finding, Host, Idea, Mutator, Program, Proposal,
+    Cause, Check, Cost, Error, Evaluation, Finding, Idea, Mutator, Program, Proposal,
     ProposalRequest, RepairRequest,
 };
 use std::{
-    path::PathBuf,
     sync::{Arc, Condvar, Mutex, PoisonError},
     time::Duration,
 };
@@ -35,12 +43,23 @@ pub(super) struct Prepared {
     pub(super) idea: Idea,
     pub(super) cost: Cost,
     pub(super) repairs: u32,
+    /// Calls to models, in order.
+    pub(super) calls: Vec<Called>,
     /// Checks that failed, in order: cause and findings.
     pub(super) failed_checks: Vec<(Cause, Vec<Finding>)>,
     /// The program, when the change applied.
     pub(super) program: Option<Program>,
+    /// Its normal form, where it has one.
+    pub(super) form: Option<String>,
     /// Remarks of the check that passed, or the evaluation that the last failure amounts to.
     pub(super) outcome: Result<Vec<Finding>, Box<Evaluation>>,
+}
+
+impl Prepared {
+    fn take(&mut self, notes: Notes) {
+        self.calls.extend(notes.calls);
+        self.cost += notes.cost;
+    }
 }
 
 /// A mutator with how it is scheduled.
@@ -89,6 +108,13 @@ pub(super) struct LaneContext {
     pub(super) repairs: u32,
     pub(super) timeout: Duration,
     pub(super) messages: Sender<Message>,
+    /// What models were asked.
+    pub(super) calls: Calls,
+    /// The run that is replayed: models are not asked again.
+    pub(super) recording: Option<Mutex<Store>>,
+    budget: Budget,
+    /// Spent in all, by proposals under way as well.
+    spent: Mutex<Cost>,
     checkers: (Sender<Option<Worker>>, Receiver<Option<Worker>>),
 }
 
@@ -98,9 +124,11 @@ impl LaneContext {
         mutators: Vec<LaneMutator>,
         gate: Gate,
         control: Control,
-        settings: &crate::config::RunSettings,
+        config: &RunFile,
         messages: Sender<Message>,
+        (calls, recording): (Calls, Option<Store>),
     ) -> Self {
+        let settings = &config.run;
         let checkers = bounded(settings.checkers);
         for _ in 0..settings.checkers {
             // Started by whichever lane needs it first.
@@ -114,8 +142,22 @@ impl LaneContext {
             repairs: settings.repairs,
             timeout: Duration::from_secs_f64(settings.evaluation_timeout_seconds),
             messages,
+            calls,
+            recording: recording.map(Mutex::new),
+            budget: config.budget.clone(),
+            spent: Mutex::default(),
             checkers,
         }
+    }
+
+    /// Counts what was spent, now or before the run was resumed.
+    pub(super) fn spend(&self, cost: &Cost) {
+        *self.spent.lock().unwrap_or_else(PoisonError::into_inner) += *cost;
+    }
+
+    /// Spent in all.
+    pub(super) fn spent(&self) -> Cost {
+        *self.spent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Starts one checker ahead of the first proposal.
@@ -133,7 +175,7 @@ impl LaneContext {
         }
     }
 
-    fn check(&self, program: &Program) -> Result<Check, CheckLost> {
+    pub(super) fn check(&self, program: &Program) -> Result<Check, CheckLost> {
         let Ok(slot) = self.checkers.1.recv() else { return Err(CheckLost::Stopped) };
         let mut worker = match slot {
             Some(worker) => worker,
@@ -195,13 +237,7 @@ impl LaneContext {
     fn prepare(&self, job: Job) -> Option<Prepared> {
         let Job { iteration, generation, island, mutator, turn, request } = job;
         let entry = &self.mutators[mutator];
-        let host = LaneHost {
-            control: &self.control,
-            messages: &self.messages,
-            iteration,
-            cache_dir: self.launch.hello.cache_dir.clone(),
-            artifact_dir: self.launch.hello.artifact_dir.clone(),
-        };
+        let host = LaneHost::new(self, iteration);
         self.gate.wait(turn);
         if entry.parallel {
             self.gate.pass(turn);
@@ -218,10 +254,13 @@ impl LaneContext {
             idea: Idea::default(),
             cost: Cost::default(),
             repairs: 0,
+            calls: Vec::new(),
             failed_checks: Vec::new(),
             program: None,
+            form: None,
             outcome: Ok(Vec::new()),
         };
+        prepared.take(host.take_notes());
         let mut proposal = match proposal {
             Ok(proposal) => proposal,
             Err(Error::Cancelled) => return None,
@@ -234,7 +273,9 @@ impl LaneContext {
         };
         prepared.idea = proposal.idea.clone();
         loop {
+            // What came with the proposal instead of being reported when it was spent.
             prepared.cost += proposal.cost;
+            self.spend(&proposal.cost);
             let (cause, findings) = match self.try_proposal(&proposal, &mut prepared)? {
                 Ok(remarks) => {
                     prepared.outcome = Ok(remarks);
@@ -243,7 +284,10 @@ impl LaneContext {
                 Err(failure) => failure,
             };
             prepared.failed_checks.push((cause, findings.clone()));
-            let repaired = if prepared.repairs < self.repairs && cause != Cause::Worker {
+            let worthwhile = prepared.repairs < self.repairs
+                && cause != Cause::Worker
+                && !self.budget.is_spent(&self.spent());
+            let repaired = if worthwhile {
                 entry.object.repair(
                     &RepairRequest {
                         request: prepared.request.clone(),
@@ -258,6 +302,7 @@ impl LaneContext {
             } else {
                 Ok(None)
             };
+            prepared.take(host.take_notes());
             match repaired {
                 Ok(Some(next)) => {
                     prepared.repairs += 1;
@@ -301,47 +346,10 @@ impl LaneContext {
     }
 }
 
-enum CheckLost {
+pub(super) enum CheckLost {
     Stopped,
     Worker(String),
     Error(Error),
-}
-
-/// The host as a mutator sees it.
-struct LaneHost<'a> {
-    control: &'a Control,
-    messages: &'a Sender<Message>,
-    iteration: u64,
-    cache_dir: PathBuf,
-    artifact_dir: PathBuf,
-}
-
-impl Host for LaneHost<'_> {
-    fn record(&self, _series: &str, _step: u64, _value: f64) {}
-    fn progress(&self, fraction: f64, message: &str) {
-        drop(self.messages.send(Message::Progress {
-            iteration: Some(self.iteration),
-            fraction,
-            message: message.to_owned(),
-        }));
-    }
-    fn store(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, Error> {
-        let safe = name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
-        if name.is_empty() || name.starts_with('.') || !safe {
-            return Err(Error::failed(format!("`{name}` is not an artifact name")));
-        }
-        let path = self.artifact_dir.join(format!("{}-{name}", self.iteration));
-        std::fs::create_dir_all(&self.artifact_dir)
-            .and_then(|()| std::fs::write(&path, bytes))
-            .map_err(Error::failed)?;
-        Ok(path)
-    }
-    fn cache_dir(&self) -> PathBuf {
-        self.cache_dir.clone()
-    }
-    fn cancelled(&self) -> bool {
-        self.control.is_stopping()
-    }
 }
 
 /// The lanes of a run; dropping the sender of jobs ends them.

@@ -88,12 +88,8 @@ impl Search<'_> {
             };
             let generation = one.iteration.generation;
             let is_reference = one.iteration.iteration == 0;
-            let entry = Entry {
-                iteration: one.iteration,
-                program,
-                evaluation: one.evaluation,
-                failed_checks: Vec::new(),
-            };
+            self.lanes.spend(&one.iteration.cost);
+            let entry = Entry::stored(one.iteration, program, one.evaluation);
             if is_reference {
                 self.book.reference = entry.evaluation.metrics.clone();
             }

@@ -5,6 +5,7 @@ use super::{
     book::{Book, Entry},
     cores::Cores,
     lanes::{self, Gate, Job, LaneContext, LaneMutator, Prepared},
+    replay::Recording,
     resume,
     slots::{Measure, Slot, Ticket},
 };
@@ -12,12 +13,13 @@ use crate::{
     config::{Mode, RunFile},
     event::{EndReason, Event, EventKind, Summary},
     registry::Registry,
-    store::{Iteration, Store},
+    store::{Calls, Iteration, Store},
     verification::{Hooks, Verification},
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use forerunner_core::{
-    Cost, EnvironmentSpec, Error, Evaluation, EvaluationRequest, Idea, Program, Seed, Selector,
+    Cost, EnvironmentSpec, Error, Evaluation, EvaluationRequest, Idea, Mutator, Program, Seed,
+    Selector,
 };
 use std::{
     collections::BTreeMap,
@@ -73,6 +75,10 @@ pub(super) struct Search<'a> {
     pub(super) next: u64,
     /// Children being measured.
     pub(super) measuring: BTreeMap<u64, Entry>,
+    /// Children that are the same program as one that is being measured, with its number.
+    pub(super) twins: Vec<(u64, Entry)>,
+    /// The run that is repeated.
+    pub(super) recording: Option<Recording>,
     pub(super) generation: Generation,
     busy: Busy,
     /// Marked as ours until the run ends.
@@ -111,6 +117,10 @@ impl<'a> Search<'a> {
         let started = Instant::now();
         let launch = options.launch()?;
         let RunOptions { config, folder, resume, registry, control, core_locks, .. } = options;
+        let recording = match &options.replay {
+            Some(recorded) => Some((Recording::open(recorded, &config)?, Store::read(recorded)?)),
+            None => None,
+        };
         let cores = Cores::claim(config.run.slots, core_locks.as_deref(), &folder);
         let store = if resume { Store::open(&folder)? } else { Store::create(&folder, &config)? };
 
@@ -144,10 +154,15 @@ impl<'a> Search<'a> {
             .mutators
             .iter()
             .map(|entry| {
+                let parallel = steady || entry.parallel;
+                let name = entry.name.clone();
+                if let Some(own) = options.own_mutators.0.get(&name) {
+                    let object: Box<dyn Mutator> = Box::new(Arc::clone(own));
+                    return Ok(LaneMutator { name, object, parallel });
+                }
                 let plugin = find("mutator", &entry.name, entry.plugin.as_deref())?;
                 let object = plugin.mutator(&entry.name, &entry.config)?;
-                let parallel = steady || entry.parallel;
-                Ok(LaneMutator { name: entry.name.clone(), object, parallel })
+                Ok(LaneMutator { name, object, parallel })
             })
             .collect::<Result<_, RunError>>()?;
         let entry = &config.selector;
@@ -155,9 +170,12 @@ impl<'a> Search<'a> {
             .selector(&entry.name, &entry.config)?;
 
         let gate = Gate::new(!steady);
-        let run = &config.run;
+        let (recording, recorded) = recording.unzip();
+        let calls = (Calls::open(&folder)?, recorded);
+        let (run, control_of_lanes) = (&config.run, control.clone());
         let lanes =
-            Arc::new(LaneContext::new(launch, mutators, gate, control.clone(), run, sender));
+            LaneContext::new(launch, mutators, gate, control_of_lanes, &config, sender, calls);
+        let lanes = Arc::new(lanes);
         let (jobs, job_queue) = unbounded();
         threads.extend(lanes::start(&lanes, run.slots + run.ahead, &job_queue));
         Ok(Self {
@@ -175,6 +193,8 @@ impl<'a> Search<'a> {
             issued: 0,
             next: 1,
             measuring: BTreeMap::new(),
+            twins: Vec::new(),
+            recording,
             generation: Generation::default(),
             busy: Busy::default(),
             cores,
@@ -222,6 +242,8 @@ impl<'a> Search<'a> {
             slots: self.config.run.slots,
             evaluations: self.config.budget.evaluations,
             seconds: self.config.budget.seconds,
+            dollars: self.config.budget.dollars,
+            tokens: self.config.budget.tokens,
             resumed: stored.len().saturating_sub(1) as u64,
         });
         if let Some(message) = self.cores.warning.take() {
@@ -240,6 +262,9 @@ impl<'a> Search<'a> {
             EndReason::Interrupted => None,
             _ => self.confirm()?,
         };
+        if reason != EndReason::Interrupted {
+            self.compare_with_recording()?;
+        }
         let interrupted = self.control.is_interrupted();
         self.finish(if interrupted { EndReason::Interrupted } else { reason }, confirmation)
     }
@@ -277,8 +302,10 @@ impl<'a> Search<'a> {
     }
 
     fn measure_reference(&mut self, reference: &Program) -> Result<(), RunError> {
-        let request = EvaluationRequest::new(reference.clone(), self.search_seed());
-        self.send_request(Ticket::Reference, request, None);
+        if !self.answer_from_recording(Ticket::Reference, reference)? {
+            let request = EvaluationRequest::new(reference.clone(), self.search_seed());
+            self.send_request(Ticket::Reference, request, None);
+        }
         let evaluation = loop {
             match self.receive()? {
                 Some(Message::Measured { ticket: Ticket::Reference, evaluation, .. }) => {
@@ -295,23 +322,19 @@ impl<'a> Search<'a> {
                 evaluation.findings.iter().map(|f| format!("{}: {}", f.rule, f.message)).collect();
             return Err(RunError::Reference(reasons.join("; ")));
         }
-        let entry = Entry {
-            iteration: Iteration {
-                iteration: 0,
-                generation: 0,
-                island: 0,
-                mutator: String::new(),
-                parent: None,
-                program: Some(reference.id()),
-                idea: Idea { summary: "the reference program".to_owned(), ..Idea::default() },
-                cost: Cost::default(),
-                repairs: 0,
-                duplicate: false,
-            },
-            program: Some(reference.clone()),
-            evaluation,
-            failed_checks: Vec::new(),
+        let iteration = Iteration {
+            iteration: 0,
+            generation: 0,
+            island: 0,
+            mutator: String::new(),
+            parent: None,
+            program: Some(reference.id()),
+            idea: Idea { summary: "the reference program".to_owned(), ..Idea::default() },
+            cost: Cost::default(),
+            repairs: 0,
+            duplicate: false,
         };
+        let entry = Entry::stored(iteration, Some(reference.clone()), evaluation);
         self.book.hold(EventKind::Reference {
             program: reference.id(),
             evaluation: super::book::outline(&entry.evaluation),
@@ -384,6 +407,7 @@ impl<'a> Search<'a> {
                 .evaluations
                 .is_none_or(|limit| self.book.iterations + (self.in_flight as u64) < limit)
             && !self.time_is_up()
+            && !budget.is_spent(&self.lanes.spent())
     }
 
     fn time_is_up(&self) -> bool {
@@ -398,7 +422,10 @@ impl<'a> Search<'a> {
                 self.control.set_closed(true);
             }
             self.issue()?;
-            if self.in_flight == 0 && !self.may_issue() {
+            // What waits for a measurement that was given up is given up with it.
+            if self.in_flight == self.twins.len() && !self.may_issue() {
+                self.in_flight = 0;
+                self.twins.clear();
                 break;
             }
             match self.receive()? {
@@ -417,6 +444,7 @@ impl<'a> Search<'a> {
                         entry.evaluation = *evaluation;
                         entry.evaluation.findings.splice(0..0, remarks);
                         self.complete(entry)?;
+                        self.complete_twins(child)?;
                     }
                 }
                 Some(Message::Dropped) => self.in_flight -= 1,
@@ -429,6 +457,10 @@ impl<'a> Search<'a> {
             EndReason::Interrupted
         } else if self.time_is_up() {
             EndReason::Time
+        } else if self.config.budget.dollars_are_spent(&self.lanes.spent()) {
+            EndReason::Dollars
+        } else if self.config.budget.tokens_are_spent(&self.lanes.spent()) {
+            EndReason::Tokens
         } else {
             EndReason::Evaluations
         })
@@ -457,6 +489,7 @@ impl<'a> Search<'a> {
                 self.busy.total.as_secs_f64() / (window.as_secs_f64() * slots).max(1e-9)
             }),
             seconds: self.book.seconds(),
+            cost: self.lanes.spent(),
         };
         self.book.emit(EventKind::RunFinished(Box::new(summary.clone())));
         self.book.flush()?;

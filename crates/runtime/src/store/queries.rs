@@ -1,12 +1,15 @@
 //! Reading a store.
 
-use super::{
-    Iteration, Result, SCHEMA_VERSION, Store, StoreError, StoredConfirmation, StoredIteration, rows,
-};
+use super::{Iteration, Result, Store, StoreError, StoredConfirmation, StoredIteration, rows};
 use crate::event::Event;
-use forerunner_core::{Evaluation, Evidence, Finding, Program, ProgramId, Series, Severity, Slice};
+use forerunner_core::{
+    Evaluation, Evidence, Finding, Idea, Program, ProgramId, Series, Severity, Slice,
+};
 use rusqlite::OptionalExtension;
 use serde::de::DeserializeOwned;
+
+/// The first version of the store that knows evidence.
+const EVIDENCE_SINCE: i64 = 2;
 
 impl Store {
     /// A program's source.
@@ -192,7 +195,7 @@ impl Store {
     /// # Errors
     /// When the store is damaged.
     pub fn evidence(&self, evaluation: i64) -> Result<Evidence> {
-        if self.version()? < SCHEMA_VERSION {
+        if self.version()? < EVIDENCE_SINCE {
             return Ok(Evidence::default());
         }
         let text: Option<String> = self
@@ -227,6 +230,26 @@ impl Store {
     pub fn search_series(&self, id: &ProgramId) -> Result<Vec<(String, Series)>> {
         let row = self.first_search_evaluation(id)?;
         row.map_or(Ok(Vec::new()), |row| self.series(row))
+    }
+
+    /// The idea that made a program first; `None` for the reference.
+    ///
+    /// # Errors
+    /// When the store is damaged.
+    pub fn idea(&self, program: &ProgramId) -> Result<Option<Idea>> {
+        let first = self
+            .connection
+            .prepare_cached(
+                "SELECT iteration, idea FROM iterations WHERE program = ?1
+                 ORDER BY iteration LIMIT 1",
+            )
+            .and_then(|mut statement| {
+                statement
+                    .query_row([&program.0], |row| Ok((row.get::<_, i64>(0)?, rows::parse(row, 1)?)))
+                    .optional()
+            })
+            .map_err(self.error())?;
+        Ok(first.and_then(|(iteration, idea)| (iteration > 0).then_some(idea)))
     }
 
     /// The program that the search first made this one from; the reference has none.

@@ -23,7 +23,7 @@ pub(super) fn purpose_name(purpose: Purpose) -> &'static str {
     }
 }
 
-pub(super) fn json<T: Serialize>(value: &T) -> String {
+pub(crate) fn json<T: Serialize>(value: &T) -> String {
     // Plain data with string keys and finite numbers: encoding cannot fail.
     serde_json::to_string(value).unwrap_or_default()
 }

@@ -1,7 +1,9 @@
 //! What a store gives back is what it was given.
 
 use super::*;
-use forerunner_core::{Evidence, Finding, Probe, Verdict};
+use forerunner_core::{
+    Answer, Answered, Call, Evidence, Finding, Message, Probe, Role, Verdict,
+};
 
 const RUN: &str = "environment.name = \"x\"\nselector.name = \"x\"\n\
                    mutator = [{ name = \"x\" }]\nbudget.evaluations = 1";
@@ -96,14 +98,19 @@ fn a_run_from_before_there_was_evidence_is_read_and_goes_on() {
     // As version 1 made it.
     store
         .connection
-        .execute_batch("DROP TABLE evidence; PRAGMA user_version = 1")
+        .execute_batch(
+            "DROP TABLE evidence; DROP TABLE calls; DROP TABLE texts; DROP TABLE forms;
+             PRAGMA user_version = 1",
+        )
         .expect("made old");
     drop(store);
     let old = Store::read(folder.path()).expect("readable");
     assert_eq!(old.version().expect("a version"), 1, "who only reads changes nothing");
     assert!(old.evidence(row).expect("read").is_empty());
+    assert!(old.calls().expect("read").is_empty());
     drop(old);
     let mut store = Store::open(folder.path()).expect("goes on");
+    assert!(store.calls().expect("read").is_empty());
     assert!(store.evidence(row).expect("read").is_empty());
     let mut evaluation = Evaluation::accepted("loss", 0.5);
     evaluation.evidence = evidence(folder.path());
@@ -113,8 +120,57 @@ fn a_run_from_before_there_was_evidence_is_read_and_goes_on() {
     drop(store);
 
     let store = Store::open(folder.path()).expect("goes on");
-    store.connection.execute_batch("PRAGMA user_version = 3").expect("made new");
+    store.connection.execute_batch("PRAGMA user_version = 4").expect("made new");
     drop(store);
     let error = Store::read(folder.path()).err().expect("from the future").to_string();
-    assert!(error.contains("store version 3, this program knows 1 to 2\nhint: "), "{error}");
+    assert!(error.contains("store version 4, this program knows 1 to 3\nhint: "), "{error}");
+}
+
+fn call(ordinal: u32, question: &str) -> Call {
+    let message = |role, text: &str| Message { role, text: text.to_owned() };
+    Call {
+        model: "sage".to_owned(),
+        purpose: "idea".to_owned(),
+        parameters: [("temperature".to_owned(), 0.5.into())].into(),
+        messages: vec![message(Role::System, "be wise"), message(Role::User, question)],
+        seed: u64::MAX,
+        ordinal,
+    }
+}
+
+fn answer(outcome: Answered) -> Answer {
+    let cost = Cost { tokens_in: 3, tokens_out: 1, dollars: 0.25 };
+    Answer { outcome, cost, seconds: 1.5, attempts: 2 }
+}
+
+#[test]
+fn calls_come_back_and_only_failures_are_made_again() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut store = Store::create(folder.path(), &config()).expect("a store");
+    let calls = Calls::open(folder.path()).expect("a second connection");
+    let (first, second) = (call(0, "what now?"), call(1, "and then?"));
+    let failed = answer(Answered::Failed { kind: "timeout".to_owned(), message: "late".to_owned() });
+    let good = answer(Answered::Reply { text: "wait".to_owned(), cut: false });
+    assert_eq!(calls.find(&first.key()).expect("read"), None);
+    calls.keep(7, &first, &failed).expect("kept");
+    calls.keep(7, &second, &good).expect("kept");
+    calls.keep(7, &first, &good).expect("kept again");
+    assert_eq!(calls.find(&first.key()).expect("read"), Some(good.clone()));
+
+    // Both connections write, in turns.
+    let program = Program::single("x", "1");
+    record(&mut store, &iteration(0, None, &program), &program, &Evaluation::accepted("loss", 1.0));
+    calls.keep(8, &call(0, "what now?"), &good).expect("kept");
+
+    let listed = store.calls().expect("read");
+    let listed: Vec<_> = listed.iter().map(|one| (one.iteration, one.call.ordinal)).collect();
+    assert_eq!(listed, [(7, 1), (8, 0)], "an equal call of the same seed is the same call");
+    let found = store.calls_like(&second.key()[..8]).expect("read");
+    assert_eq!((found.len(), &found[0].call, &found[0].answer), (1, &second, &good));
+    let texts: i64 = store
+        .connection
+        .query_row("SELECT COUNT(*) FROM texts", [], |row| row.get(0))
+        .expect("counted");
+    assert_eq!(texts, 3, "equal texts are stored once");
+    assert!(store.calls_like("'; --").expect("read").is_empty());
 }

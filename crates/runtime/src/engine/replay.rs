@@ -1,0 +1,257 @@
+//! Replaying a run: the same search again, with the recorded answers of models and the recorded
+//! measurements. Selection, proposals, patches, rules, checks and hooks' reports come out as they did,
+//! or the replay says where they do not.
+
+use super::{
+    RunError,
+    confirm::Wanted,
+    lanes::Prepared,
+    search::{Message, Search},
+    slots::Ticket,
+};
+use crate::{
+    config::{Mode, RunFile},
+    event::{EndReason, EventKind},
+    store::{Store, StoreError, StoredIteration},
+};
+use forerunner_core::{Evaluation, Program, ProgramId, Slice};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    path::Path,
+    time::Instant,
+};
+
+/// Most characters of an event in an error.
+const SHOWN: usize = 400;
+
+/// The run that is repeated.
+pub(super) struct Recording {
+    store: Store,
+    iterations: BTreeMap<u64, StoredIteration>,
+    /// Numbers of the children to come, in the order in which they were completed.
+    order: VecDeque<u64>,
+    /// Children that are there before their turn.
+    waiting: BTreeMap<u64, Prepared>,
+    /// Confirming measurements that were not given out yet.
+    confirmations: Vec<(ProgramId, u64, Slice, Evaluation)>,
+}
+
+/// The configuration with which the run in `folder` is replayed: the frozen one, with a budget of
+/// the iterations that can be repeated.
+///
+/// # Errors
+/// When there is no run, or none that can be replayed.
+pub fn replayed_config(folder: &Path) -> Result<RunFile, RunError> {
+    let mut config = super::resumed_config(folder, None, &[])?;
+    let refuse = |reason: &str| {
+        Err(RunError::NotReplayable { folder: folder.to_owned(), reason: reason.to_owned() })
+    };
+    let run = &config.run;
+    if run.mode == Mode::Steady && run.slots + run.ahead > 1 {
+        return refuse(
+            "what a steady run selects depends on the order in which measurements end\nhint: \
+             run with `--set run.mode=generations` what is to be replayed",
+        );
+    }
+    let store = Store::read(folder)?;
+    let done: Vec<u64> = store.iterations()?.iter().map(|one| one.iteration.iteration).collect();
+    let mut complete =
+        done.iter().zip(0..).take_while(|(number, index)| **number == *index).count();
+    if ended_for_money(&store)? {
+        // Repairs were left out when the money was gone, and nobody knows of which children.
+        complete = (complete.saturating_sub(1)) / config.run.children * config.run.children + 1;
+    }
+    if complete < 2 {
+        return refuse("no child is complete\nhint: `forerunner run --resume` goes on with it");
+    }
+    config.budget.evaluations = Some(complete as u64 - 1);
+    config.budget.seconds = None;
+    config.budget.dollars = None;
+    config.budget.tokens = None;
+    if store.confirmations(config.confirm.slice)?.is_empty() {
+        config = config.confirming(None)?;
+    } else {
+        // A record's measurements are secret until they are made, and are made once.
+        config = config.confirming(Some(crate::config::Level::Claim))?;
+    }
+    Ok(config)
+}
+
+fn ended_for_money(store: &Store) -> Result<bool, StoreError> {
+    let mut ended = false;
+    store.each_event(&mut |event| {
+        if let EventKind::RunFinished(summary) = event.kind {
+            ended = matches!(summary.reason, EndReason::Dollars | EndReason::Tokens);
+        }
+    })?;
+    Ok(ended)
+}
+
+impl Recording {
+    pub(super) fn open(folder: &Path, config: &RunFile) -> Result<Self, RunError> {
+        let store = Store::read(folder)?;
+        let last = config.budget.evaluations.unwrap_or(0);
+        let mut stored = store.iterations()?;
+        stored.retain(|one| one.iteration.iteration <= last);
+        stored.sort_by_key(|one| one.evaluation_id);
+        let order = stored.iter().map(|one| one.iteration.iteration).filter(|number| *number > 0);
+        let order = order.collect();
+        let iterations = stored.into_iter().map(|one| (one.iteration.iteration, one)).collect();
+        let slice = config.confirm.slice;
+        let confirmations = store
+            .confirmations(slice)?
+            .into_iter()
+            .map(|one| (one.program, one.seed, slice, one.evaluation))
+            .collect();
+        Ok(Self { store, iterations, order, waiting: BTreeMap::new(), confirmations })
+    }
+
+    /// The measurement of an iteration, as it was made.
+    fn measured(&self, iteration: u64, program: &ProgramId) -> Result<Evaluation, RunError> {
+        let diverged = |difference| RunError::Diverged { iteration, difference };
+        let Some(stored) = self.iterations.get(&iteration) else {
+            return Err(diverged("the recorded run has no such iteration".to_owned()));
+        };
+        match &stored.iteration.program {
+            Some(known) if known == program => {}
+            known => {
+                let known = known.as_ref().map_or("none", |id| id.short());
+                let difference = format!("program {} instead of {known}", program.short());
+                return Err(diverged(difference));
+            }
+        }
+        let mut evaluation = stored.evaluation.clone();
+        evaluation.findings = self.store.findings(stored.evaluation_id)?;
+        evaluation.telemetry.series =
+            self.store.series(stored.evaluation_id)?.into_iter().collect();
+        evaluation.evidence = self.store.evidence(stored.evaluation_id)?;
+        // They lie in the folder of the recorded run.
+        evaluation.evidence.artifacts.clear();
+        Ok(evaluation)
+    }
+}
+
+impl Search<'_> {
+    /// Takes in a child of a replay; children are completed in the order in which they were.
+    pub(super) fn prepared_in_replay(&mut self, prepared: Prepared) -> Result<(), RunError> {
+        let mut prepared = Some(prepared);
+        loop {
+            let Some(recording) = &mut self.recording else { return Ok(()) };
+            if let Some(prepared) = prepared.take() {
+                recording.waiting.insert(prepared.iteration, prepared);
+            }
+            let Some(next) = recording.order.front() else { return Ok(()) };
+            let Some(child) = recording.waiting.remove(next) else { return Ok(()) };
+            recording.order.pop_front();
+            self.take_prepared(child)?;
+        }
+    }
+
+    /// Answers a measurement from the recording; `false` when nothing is replayed.
+    pub(super) fn answer_from_recording(
+        &mut self,
+        ticket: Ticket,
+        program: &Program,
+    ) -> Result<bool, RunError> {
+        let Some(recording) = &self.recording else { return Ok(false) };
+        let iteration = match ticket {
+            Ticket::Child(iteration) => iteration,
+            Ticket::Reference => 0,
+            Ticket::Confirm(_) => return Ok(false),
+        };
+        let evaluation = recording.measured(iteration, &program.id())?;
+        self.say_measured(ticket, evaluation);
+        Ok(true)
+    }
+
+    /// The same for a confirming measurement.
+    pub(super) fn confirm_from_recording(
+        &mut self,
+        index: usize,
+        wanted: &Wanted,
+    ) -> Result<bool, RunError> {
+        let Some(recording) = &mut self.recording else { return Ok(false) };
+        let known = recording.confirmations.iter().position(|(program, seed, slice, _)| {
+            *program == wanted.program && *seed == wanted.seed && *slice == wanted.slice
+        });
+        let Some(known) = known else {
+            let difference =
+                format!("{} was not confirmed with seed {}", wanted.program.short(), wanted.seed);
+            return Err(RunError::Diverged { iteration: self.book.iterations, difference });
+        };
+        let (_, _, _, evaluation) = recording.confirmations.remove(known);
+        self.say_measured(Ticket::Confirm(index), evaluation);
+        Ok(true)
+    }
+
+    fn say_measured(&self, ticket: Ticket, evaluation: Evaluation) {
+        let now = Instant::now();
+        let evaluation = Box::new(evaluation);
+        let message = Message::Measured { ticket, evaluation, started: now, finished: now };
+        drop(self.lanes.messages.send(message));
+    }
+
+    /// At the end of a replay: compares what happened with what is recorded.
+    pub(super) fn compare_with_recording(&mut self) -> Result<(), RunError> {
+        self.book.flush()?;
+        let Some(recording) = &self.recording else { return Ok(()) };
+        let last = recording.iterations.keys().next_back().copied().unwrap_or(0);
+        let (then, sessions) = outcomes(&recording.store, last)?;
+        let (now, _) = outcomes(&self.book.store, last)?;
+        // Checks and calls of children that were complete when a run was cut off are not told again.
+        let told = |event: &&(u64, bool, String)| sessions == 1 || !event.1;
+        let mut then = then.iter().filter(told);
+        let mut now = now.iter().filter(told);
+        loop {
+            let (iteration, difference) = match (then.next(), now.next()) {
+                (None, None) => break,
+                (Some((_, _, a)), Some((_, _, b))) if a == b => continue,
+                (Some((iteration, _, a)), Some((_, _, b))) => {
+                    (*iteration, format!("recorded {}\n  now      {}", cut(a), cut(b)))
+                }
+                (Some((iteration, _, a)), None) => (*iteration, format!("missing: {}", cut(a))),
+                (None, Some((iteration, _, b))) => {
+                    (*iteration, format!("not recorded: {}", cut(b)))
+                }
+            };
+            return Err(RunError::Diverged { iteration, difference });
+        }
+        let calls = self.book.store.calls()?.len() as u64;
+        let recorded = recording.store.folder().display().to_string();
+        self.book.emit(EventKind::Replayed { recorded, iterations: last, calls });
+        Ok(())
+    }
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(SHOWN).collect()
+}
+
+/// What a run came to, in order, without times: the iteration, whether it is a call or a failed check,
+/// and the event as JSON. And how often the run was started or taken up.
+#[expect(clippy::type_complexity, reason = "used once, right above")]
+fn outcomes(store: &Store, last: u64) -> Result<(Vec<(u64, bool, String)>, usize), RunError> {
+    let (mut outcomes, mut sessions, mut latest) = (Vec::new(), 0, 0);
+    store.each_event(&mut |event| {
+        let (iteration, passing) = match &event.kind {
+            EventKind::RunStarted { .. } => {
+                sessions += 1;
+                return;
+            }
+            EventKind::Reference { .. } => (0, false),
+            EventKind::Called(call) => (call.iteration, true),
+            EventKind::CheckFailed { iteration, .. } => (*iteration, true),
+            EventKind::Proposed { iteration, .. } | EventKind::NewBest { iteration, .. } => {
+                (*iteration, false)
+            }
+            EventKind::Evaluated(evaluated) => (evaluated.iteration, false),
+            EventKind::Confirmed { .. } => (latest, false),
+            _ => return,
+        };
+        if iteration <= last {
+            latest = latest.max(iteration);
+            outcomes.push((iteration, passing, crate::store::json(&event.kind)));
+        }
+    })?;
+    Ok((outcomes, sessions))
+}
