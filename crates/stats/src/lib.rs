@@ -16,6 +16,7 @@
 //! | how good is a whole frontier | [`Window::area`] |
 //! | what does a shorter run cost once its loss is made equal | [`ExchangeRate`] |
 //! | how much of a lucky first result is real | [`Shrinkage`] |
+//! | did those who promised a gain know | [`Calibration`] |
 //! | which answers to check blind, and what may slip through | [`Audit`] |
 //!
 //! ```
@@ -31,6 +32,7 @@
 //! ```
 
 mod audit;
+mod calibration;
 mod cost;
 mod estimate;
 mod frontier;
@@ -46,6 +48,7 @@ mod spending;
 mod simulation;
 
 pub use audit::Audit;
+pub use calibration::{Calibration, Forecast, correlation, rank_correlation};
 pub use cost::{EqualisedCost, ExchangeRate};
 pub use estimate::Estimate;
 pub use frontier::{Frontier, frontier, place};

@@ -28,6 +28,7 @@
 //! - [`Rules`] read the source and refuse what has no place in a program. They give clear
 //!   messages early and close the cheap doors. **They are no isolation**: safe Rust can corrupt
 //!   memory, so nothing of value may live in the process that runs a program.
+//! - [`form()`] tells whether two programs differ in more than layout and their own names.
 //! - [`Harness`] is a folder of prebuilt rlibs with a manifest, made by [`Harness::install`].
 //! - [`Compiler`] calls `rustc` directly, in the sandbox, with a content-addressed cache that
 //!   processes share.
@@ -39,6 +40,7 @@ mod compiler;
 mod diagnostics;
 mod error;
 mod files;
+mod form;
 mod harness;
 mod patch;
 mod rules;
@@ -47,5 +49,6 @@ mod toolchain;
 pub use compiler::{Built, CompileError, Compiler};
 pub use error::Error;
 pub use files::{apply, root_file};
+pub use form::form;
 pub use harness::Harness;
 pub use rules::{Refused, Rules};

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: what the framework itself costs, and how fast it trains.
 
 mod meter;
+mod models;
 mod overhead;
 mod slot;
 mod training;
@@ -22,6 +23,8 @@ pub(crate) struct Bench {
 enum Command {
     /// CPU time, memory and output per iteration, and the time to the first result.
     Overhead(overhead::Overhead),
+    /// CPU time and prompt bytes per iteration with models, and calls at once.
+    Models(models::Models),
     /// How busy one measuring slot is with slow proposals.
     Slot(slot::Slot),
     /// A training step beside the same step in PyTorch.
@@ -34,6 +37,7 @@ impl Bench {
     pub(crate) fn run(&self) -> Result<ExitCode> {
         match &self.command {
             Command::Overhead(arguments) => arguments.run()?,
+            Command::Models(arguments) => arguments.run()?,
             Command::Slot(arguments) => arguments.run()?,
             Command::Training(arguments) => arguments.run()?,
             Command::Verification(arguments) => arguments.run()?,

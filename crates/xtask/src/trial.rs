@@ -30,6 +30,10 @@ pub(crate) struct Plan {
     pub(crate) program_bytes: usize,
     pub(crate) propose_seconds: f64,
     pub(crate) evaluate_seconds: f64,
+    /// The `[[mutator]]` table as text; `nudge` when `None`.
+    pub(crate) mutator: Option<String>,
+    /// Proposals worked on beyond those being measured; the host's own number when `None`.
+    pub(crate) ahead: Option<usize>,
 }
 
 impl Default for Plan {
@@ -43,6 +47,8 @@ impl Default for Plan {
             program_bytes: 1100,
             propose_seconds: 0.0,
             evaluate_seconds: 0.0,
+            mutator: None,
+            ahead: None,
         }
     }
 }
@@ -55,13 +61,19 @@ impl Plan {
         let Self { seed, mode, slots, evaluations, finalists, .. } = self;
         let Self { program_bytes, propose_seconds, evaluate_seconds, .. } = self;
         let seeds = Self::SEEDS;
+        let nudge = || {
+            format!(
+                "[[mutator]]\nname = \"nudge\"\nparallel = true\n\
+                 config = {{ propose_seconds = {propose_seconds:?} }}\n"
+            )
+        };
+        let mutator = self.mutator.clone().unwrap_or_else(nudge);
+        let ahead = self.ahead.map_or_else(String::new, |ahead| format!("ahead = {ahead}\n"));
         format!(
             "[environment]\nname = \"trivial\"\n\
              config = {{ program_bytes = {program_bytes}, evaluate_seconds = {evaluate_seconds:?} }}\n\
-             [[mutator]]\nname = \"nudge\"\nparallel = true\n\
-             config = {{ propose_seconds = {propose_seconds:?} }}\n\
-             [selector]\nname = \"islands\"\n\
-             [run]\nseed = {seed}\nmode = \"{mode}\"\nslots = {slots}\n\
+             {mutator}[selector]\nname = \"islands\"\n\
+             [run]\nseed = {seed}\nmode = \"{mode}\"\nslots = {slots}\n{ahead}\
              [budget]\nevaluations = {evaluations}\n\
              [confirm]\nfinalists = {finalists}\nseeds = {seeds}\n"
         )

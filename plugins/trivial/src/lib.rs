@@ -6,6 +6,9 @@
 //! make the program itself misbehave, as records have to find out.
 
 mod conduct;
+mod oracle;
+
+pub use oracle::{Oracle, OracleConfig};
 
 use conduct::Conduct;
 use forerunner_sdk::prelude::*;
@@ -182,6 +185,7 @@ impl Mutator for Nudge {
 export_plugin! {
     environment "trivial" => Trivial::new,
     mutator "nudge" => Nudge::new,
+    mutator "oracle" => Oracle::new,
 }
 
 #[cfg(test)]

@@ -278,6 +278,7 @@ impl LaneContext {
             self.spend(&proposal.cost);
             let (cause, findings) = match self.try_proposal(&proposal, &mut prepared)? {
                 Ok(remarks) => {
+                    prepared.form = prepared.program.as_ref().and_then(forerunner_workbench::form);
                     prepared.outcome = Ok(remarks);
                     return Some(prepared);
                 }

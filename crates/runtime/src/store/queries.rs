@@ -245,7 +245,9 @@ impl Store {
             )
             .and_then(|mut statement| {
                 statement
-                    .query_row([&program.0], |row| Ok((row.get::<_, i64>(0)?, rows::parse(row, 1)?)))
+                    .query_row([&program.0], |row| {
+                        Ok((row.get::<_, i64>(0)?, rows::parse(row, 1)?))
+                    })
                     .optional()
             })
             .map_err(self.error())?;

@@ -1,9 +1,7 @@
 //! What a store gives back is what it was given.
 
 use super::*;
-use forerunner_core::{
-    Answer, Answered, Call, Evidence, Finding, Message, Probe, Role, Verdict,
-};
+use forerunner_core::{Answer, Answered, Call, Evidence, Finding, Message, Probe, Role, Verdict};
 
 const RUN: &str = "environment.name = \"x\"\nselector.name = \"x\"\n\
                    mutator = [{ name = \"x\" }]\nbudget.evaluations = 1";
@@ -149,7 +147,8 @@ fn calls_come_back_and_only_failures_are_made_again() {
     let mut store = Store::create(folder.path(), &config()).expect("a store");
     let calls = Calls::open(folder.path()).expect("a second connection");
     let (first, second) = (call(0, "what now?"), call(1, "and then?"));
-    let failed = answer(Answered::Failed { kind: "timeout".to_owned(), message: "late".to_owned() });
+    let failed =
+        answer(Answered::Failed { kind: "timeout".to_owned(), message: "late".to_owned() });
     let good = answer(Answered::Reply { text: "wait".to_owned(), cut: false });
     assert_eq!(calls.find(&first.key()).expect("read"), None);
     calls.keep(7, &first, &failed).expect("kept");
