@@ -13,15 +13,19 @@
 //! | the same for scripts | [`ndjson::Writer`] |
 //! | the result, answer first | [`summary()`] |
 //! | how the best program came about | [`lineage()`], [`diff()`] |
+//! | what was expected of ideas, and what came | [`ideas::Ideas`] |
+//! | what models were asked | [`calls()`], [`call()`] |
 //! | one evaluation as JSON or text | [`EvaluationReport`] |
 //! | a run as one page of HTML | [`html::Report`] |
 
+mod calls;
 mod chart;
 mod diff;
 mod evaluation;
 mod evidence;
 mod gain;
 pub mod html;
+pub mod ideas;
 mod lineage;
 pub mod ndjson;
 mod number;
@@ -29,8 +33,10 @@ mod profile;
 mod record;
 pub mod sanitize;
 mod summary;
+mod table;
 pub mod terminal;
 
+pub use calls::{call, call_json, calls};
 pub use chart::{bar, sparkline};
 pub use diff::diff;
 pub use evaluation::EvaluationReport;

@@ -35,6 +35,15 @@ pub(crate) fn percent(share: f64) -> String {
     format!("{rounded:.1} %")
 }
 
+/// US dollars: `$1.25`, `$0.0042`; two digits after the point, four below a dime.
+pub(crate) fn money(dollars: f64) -> String {
+    if dollars != 0.0 && dollars.abs() < 0.1 {
+        format!("${dollars:.4}")
+    } else {
+        format!("${dollars:.2}")
+    }
+}
+
 /// `32.27 ± 0.35`: two significant digits of the spread, and as many decimals of the mean.
 pub(crate) fn mean_and_sd(mean: f64, sd: f64) -> String {
     if !(1e-6..1e6).contains(&sd) || mean.abs() >= 1e12 {
@@ -123,6 +132,10 @@ mod tests {
     fn shares_times_and_sizes() {
         assert_eq!(percent(0.1184), "11.8 %");
         assert_eq!(percent(-0.0001), "0.0 %");
+        assert_eq!(
+            (money(0.0), money(0.0042), money(12.345)),
+            ("$0.00".into(), "$0.0042".into(), "$12.35".into())
+        );
         assert_eq!(mean_and_sd(32.267, 0.3512), "32.27 ± 0.35");
         assert_eq!(mean_and_sd(1.898, 0.001_25), "1.8980 ± 0.0013");
         assert_eq!(mean_and_sd(15_321.4, 312.0), "15321 ± 312");

@@ -185,6 +185,7 @@ fn effort(summary: &Summary) -> String {
         EndReason::Evaluations => "the budget of evaluations is used up",
         EndReason::Dollars => "the budget of money is used up",
         EndReason::Tokens => "the budget of tokens is used up",
+        EndReason::Mutators => "no mutator makes proposals any more",
         EndReason::Time => "the time is used up",
         EndReason::Interrupted => "it was interrupted",
     };
@@ -202,7 +203,7 @@ fn effort(summary: &Summary) -> String {
 pub(crate) fn commands(summary: &Summary) -> String {
     let run = shell_word(&sanitize::line(&summary.run));
     let budget = match summary.reason {
-        EndReason::Interrupted => String::new(),
+        EndReason::Interrupted | EndReason::Mutators => String::new(),
         EndReason::Evaluations => {
             format!(" --set budget.evaluations={}", 2 * summary.iterations.max(1))
         }

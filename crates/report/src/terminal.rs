@@ -9,6 +9,7 @@ mod log;
 mod look;
 mod status;
 
+pub(crate) use line::shorten;
 pub use look::{Look, Stream, Width};
 
 use forerunner_runtime::event::{Event, EventKind};

@@ -156,6 +156,9 @@ pub struct RunSettings {
     pub checkers: usize,
     /// Quick repairs of a proposal whose check failed.
     pub repairs: u32,
+    /// Wall seconds for which a mutator is put aside that failed to make three proposals in a row;
+    /// each further pause is twice as long, up to twenty times this.
+    pub pause_seconds: f64,
     /// Wall seconds after which a worker counts as hung.
     pub evaluation_timeout_seconds: f64,
 }
@@ -170,6 +173,7 @@ impl Default for RunSettings {
             ahead: 4,
             checkers: 1,
             repairs: 3,
+            pause_seconds: 30.0,
             evaluation_timeout_seconds: 3600.0,
         }
     }
@@ -300,6 +304,10 @@ impl RunFile {
             "`run.checkers` must be at least 1\nhint: leave it out for one check at a time",
         )?;
         check(
+            self.run.pause_seconds.is_finite() && (0.0..1e6).contains(&self.run.pause_seconds),
+            "`run.pause_seconds` must be a number of seconds, not negative\nhint: leave it out for half a minute",
+        )?;
+        check(
             self.run.evaluation_timeout_seconds.is_finite()
                 && self.run.evaluation_timeout_seconds > 0.0,
             "`run.evaluation_timeout_seconds` must be a positive number\nhint: leave it out for an hour",
@@ -331,6 +339,7 @@ impl RunFile {
             file.run.slots = defaults.slots;
             file.run.ahead = defaults.ahead;
             file.run.checkers = defaults.checkers;
+            file.run.pause_seconds = defaults.pause_seconds;
             file.run.evaluation_timeout_seconds = defaults.evaluation_timeout_seconds;
             serde_json::to_value(file).unwrap_or_default()
         };

@@ -17,6 +17,7 @@ mod replay;
 mod resume;
 mod search;
 mod slots;
+mod standby;
 
 pub use replay::replayed_config;
 

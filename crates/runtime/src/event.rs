@@ -262,6 +262,8 @@ pub enum EndReason {
     Dollars,
     /// The budget of tokens is used up.
     Tokens,
+    /// No mutator makes proposals any more.
+    Mutators,
     /// The operator asked for an end.
     Interrupted,
 }

@@ -167,3 +167,26 @@ fn money_and_tokens_end_a_run() {
     let failure = scratch.forerunner("run oracle.toml --out x --set budget.dollars=0").failure();
     assert!(failure.contains("`budget.dollars` must be a positive number\nhint: "), "{failure}");
 }
+
+#[test]
+fn the_run_goes_on_with_the_mutators_that_remain() {
+    let scratch = oracle();
+    let silent = "--set mutator.0.config.silent_every=1 --set run.pause_seconds=0.01 \
+                  --set run.ahead=0 --set run.mode=steady --set budget.evaluations=60";
+    let done = scratch.forerunner(&format!("run oracle.toml --out alone {silent}"));
+    assert_eq!(done.code, Some(3), "{}", done.failure());
+    assert!(done.stdout.contains("no mutator makes proposals any more"), "{}", done.stdout);
+    let log = scratch.log("alone");
+    // Three failures for the first pause, one for each of the six longer ones.
+    assert_eq!(log.verdicts_of_exactly(9)["mutator"], 9);
+    let warning = log.of("warning").next().expect("it says so").to_string();
+    assert!(warning.contains("the oracle is silent"), "{warning}");
+
+    let both = ORACLE.replace("[selector]", "[[mutator]]\nname = \"nudge\"\n\n[selector]");
+    scratch.write("both.toml", both);
+    scratch
+        .forerunner(&format!("run both.toml --out both {silent} --set run.pause_seconds=60"))
+        .good();
+    let verdicts = scratch.log("both").verdicts_of_exactly(60);
+    assert_eq!((verdicts["mutator"], verdicts["accepted"]), (3, 57));
+}

@@ -20,6 +20,7 @@ pub(crate) fn section(material: &Material) -> Section {
         State::Ended(EndReason::Evaluations) => "the budget of evaluations is used up",
         State::Ended(EndReason::Dollars) => "the budget of money is used up",
         State::Ended(EndReason::Tokens) => "the budget of tokens is used up",
+        State::Ended(EndReason::Mutators) => "no mutator makes proposals any more",
         State::Ended(EndReason::Time) => "the time is used up",
         State::Ended(EndReason::Interrupted) => "it was interrupted",
     };

@@ -4,11 +4,11 @@ use super::line::{Line, Tone, shorten};
 use super::status::Status;
 use crate::evaluation::{environment, slice, verdict};
 use crate::gain::{against_reference, reading};
-use crate::number::{count, duration};
+use crate::number::{count, duration, money, number};
 use crate::record::word;
 use crate::sanitize;
 use forerunner_core::{Evaluation, Metrics, Objectives, Severity};
-use forerunner_runtime::event::{EndReason, Evaluated, Event, EventKind, Summary};
+use forerunner_runtime::event::{Called, EndReason, Evaluated, Event, EventKind, Summary};
 
 /// Columns of the first word after the time.
 const LABEL: usize = 10;
@@ -31,7 +31,11 @@ pub(super) fn line(event: &Event, status: &Status, quiet: bool) -> Option<Line> 
             let tone = if evaluation.is_accepted() { Tone::Plain } else { Tone::Bad };
             labelled(tone, "reference", format!("{}  {measured}", program.short()))
         }
-        EventKind::Evaluated(_) if quiet => None,
+        EventKind::Called(_) | EventKind::Evaluated(_) if quiet => None,
+        EventKind::Called(called) => {
+            let tone = if called.failure.is_some() { Tone::Bad } else { Tone::Faint };
+            labelled(tone, "asked", self::called(called))
+        }
         EventKind::Evaluated(evaluated) => {
             let bad = !evaluated.evaluation.is_accepted();
             let tone = if bad { Tone::Bad } else { Tone::Plain };
@@ -83,6 +87,12 @@ pub(super) fn line(event: &Event, status: &Status, quiet: bool) -> Option<Line> 
             let text = format!("the {} {}", part.as_str(), word(Some(*holds)));
             labelled(tone, "record", text)
         }
+        EventKind::Replayed { recorded, iterations, calls } => {
+            let (iterations, calls) = (count(*iterations, "iteration"), count(*calls, "call"));
+            let text =
+                format!("{iterations} and {calls} as recorded in {}", sanitize::line(recorded));
+            labelled(Tone::Good, "replayed", text)
+        }
         EventKind::RunFinished(summary) => labelled(Tone::Plain, "end", ended(summary)),
         _ => None,
     }
@@ -113,6 +123,23 @@ fn run_started(kind: &EventKind) -> Option<String> {
     parts.extend(seconds.map(|seconds| format!("at most {}", duration(seconds))));
     parts.push(sanitize::line(run));
     Some(parts.join(", "))
+}
+
+fn called(called: &Called) -> String {
+    let Called { iteration, model, purpose, cost, seconds, failure, .. } = called;
+    let tokens = |n: u64| number(n as f64);
+    let text = format!(
+        "#{iteration} {} for {}: {} + {} tokens, {}, {seconds:.1} s",
+        foreign(model),
+        foreign(purpose),
+        tokens(cost.tokens_in),
+        tokens(cost.tokens_out),
+        money(cost.dollars)
+    );
+    match failure {
+        Some(failure) => format!("{text}, no reply: {}", foreign(failure)),
+        None => text,
+    }
 }
 
 fn evaluated(evaluated: &Evaluated, status: &Status) -> String {
@@ -169,6 +196,7 @@ fn ended(summary: &Summary) -> String {
         EndReason::Evaluations => "the budget of evaluations is used up",
         EndReason::Dollars => "the budget of money is used up",
         EndReason::Tokens => "the budget of tokens is used up",
+        EndReason::Mutators => "no mutator makes proposals any more",
         EndReason::Time => "the time is used up",
         EndReason::Interrupted => "interrupted",
     };

@@ -2,9 +2,10 @@
 
 use super::*;
 use forerunner_core::{
-    Cause, Evaluation, Finding, Idea, Metrics, Objective, Objectives, ProgramId, Slice, Verdict,
+    Cause, Cost, Evaluation, Finding, Idea, Metrics, Objective, Objectives, ProgramId, Slice,
+    Verdict,
 };
-use forerunner_runtime::event::{EndReason, Evaluated, RecordPart, RecordPlan, Summary};
+use forerunner_runtime::event::{Called, EndReason, Evaluated, RecordPart, RecordPlan, Summary};
 
 fn id(letter: char) -> ProgramId {
     ProgramId(letter.to_string().repeat(32))
@@ -36,6 +37,22 @@ fn evaluated(at: f64, iteration: u64, program: char, evaluation: Evaluation) -> 
             on_frontier: evaluation.is_accepted(),
             duplicate: false,
             evaluation,
+        }),
+    )
+}
+
+fn called(at: f64, failure: Option<String>) -> Event {
+    event(
+        at,
+        EventKind::Called(Called {
+            iteration: 6,
+            key: "0".repeat(32),
+            model: "big\x1b[31m-1".to_owned(),
+            purpose: "idea".to_owned(),
+            cost: Cost { tokens_in: 12_345, tokens_out: 567, dollars: 0.0042 },
+            seconds: 2.34,
+            attempts: 1,
+            failure,
         }),
     )
 }
@@ -103,6 +120,8 @@ fn search() -> Vec<Event> {
             },
         ),
         event(63.0, EventKind::Warning { message: "the disk\nis \x1b[31mnearly full".to_owned() }),
+        called(63.5, None),
+        called(63.8, Some("rate_limited: try\x1b[2J later".to_owned())),
         event(
             64.0,
             EventKind::Proposed {

@@ -9,7 +9,8 @@ use super::{
     slots::Ticket,
 };
 use crate::{config::Mode, event::EventKind, store::Iteration};
-use forerunner_core::{Evaluation, EvaluationRequest, Outcome, Program, Standing};
+use forerunner_core::{Cause, Evaluation, EvaluationRequest, Outcome, Program, Standing, Verdict};
+use std::time::Instant;
 
 impl Search<'_> {
     /// Takes in a child that was proposed and checked.
@@ -129,6 +130,7 @@ impl Search<'_> {
     /// Records a complete child; in a generation, events keep the order of the children.
     pub(super) fn complete(&mut self, entry: Entry) -> Result<(), RunError> {
         self.in_flight -= 1;
+        self.note_proposal(&entry);
         let seed = self.search_seed();
         if self.config.run.mode == Mode::Steady {
             self.announce_child(&entry);
@@ -149,6 +151,27 @@ impl Search<'_> {
             self.announce_waiting()?;
         }
         Ok(())
+    }
+
+    /// Puts a mutator aside that makes no proposals.
+    fn note_proposal(&mut self, entry: &Entry) {
+        let name = &entry.iteration.mutator;
+        let Some(mutator) = self.config.mutators.iter().position(|one| one.name == *name) else {
+            return;
+        };
+        let made = entry.evaluation.verdict != Verdict::Failed(Cause::Mutator);
+        if self.recording.is_some() {
+            return;
+        }
+        if let Some(pause) = self.standby.note(mutator, made, Instant::now()) {
+            let reason = entry.evaluation.findings.first().map_or("", |one| &one.message);
+            let message = format!(
+                "mutator `{name}` made no proposal several times in a row and is put aside for {:.0} s; \
+                 the last reason: {reason}",
+                pause.as_secs_f64()
+            );
+            self.book.emit(EventKind::Warning { message });
+        }
     }
 
     /// Announces complete children whose turn has come.

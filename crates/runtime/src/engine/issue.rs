@@ -9,6 +9,7 @@ use crate::{
 use forerunner_core::{
     Error, Member, ProgramId, ProposalRequest, Seed, Select, Selection, Series, thinned,
 };
+use std::time::Instant;
 
 /// Points of a curve that a mutator gets to see: as many as tell its shape. Whole curves would make
 /// prompts long and requests slow.
@@ -28,6 +29,9 @@ fn member(store: &Store, id: &ProgramId) -> Result<Option<Member>, StoreError> {
 
 impl Search<'_> {
     pub(super) fn issue(&mut self) -> Result<(), RunError> {
+        if self.mutators_are_aside() {
+            return Ok(());
+        }
         let run = &self.config.run;
         match run.mode {
             Mode::Steady => {
@@ -162,7 +166,7 @@ impl Search<'_> {
             island: selection.island,
             stagnant: self.book.stagnant,
         };
-        let mutator = self.draw_mutator(seed.derive("mutator", iteration).unit());
+        let mutator = self.draw_mutator(iteration, seed.derive("mutator", iteration).unit());
         if let Some(jobs) = &self.jobs {
             let island = selection.island;
             let turn = self.issued;
@@ -173,17 +177,28 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// The mutator at `unit` of the weights' total.
-    pub(super) fn draw_mutator(&self, unit: f64) -> usize {
-        let weights = self.config.mutators.iter().map(|entry| entry.weight);
-        let mut left = unit * weights.clone().sum::<f64>();
-        for (index, weight) in weights.enumerate() {
-            if left < weight {
+    /// The mutator at `unit` of the weights' total, of those that are not put aside; in a replay the
+    /// one that it was.
+    fn draw_mutator(&self, iteration: u64, unit: f64) -> usize {
+        let mutators = &self.config.mutators;
+        if let Some(name) = self.recorded_mutator(iteration) {
+            return mutators.iter().position(|entry| entry.name == name).unwrap_or(0);
+        }
+        let now = Instant::now();
+        let weight = |index: usize| match self.standby.is_aside(index, now) {
+            true => 0.0,
+            false => mutators[index].weight,
+        };
+        let mut left = unit * (0..mutators.len()).map(weight).sum::<f64>();
+        let mut last = 0;
+        for index in (0..mutators.len()).filter(|index| weight(*index) > 0.0) {
+            if left < weight(index) {
                 return index;
             }
-            left -= weight;
+            left -= weight(index);
+            last = index;
         }
-        self.config.mutators.len() - 1
+        last
     }
 }
 

@@ -147,6 +147,13 @@ impl Search<'_> {
         }
     }
 
+    /// Who made a child's proposal in the run that is repeated: whether a mutator was put aside then
+    /// was a matter of time.
+    pub(super) fn recorded_mutator(&self, iteration: u64) -> Option<&str> {
+        let stored = self.recording.as_ref()?.iterations.get(&iteration)?;
+        Some(&stored.iteration.mutator)
+    }
+
     /// Answers a measurement from the recording; `false` when nothing is replayed.
     pub(super) fn answer_from_recording(
         &mut self,

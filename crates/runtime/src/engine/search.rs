@@ -8,6 +8,7 @@ use super::{
     replay::Recording,
     resume,
     slots::{Measure, Slot, Ticket},
+    standby::Standby,
 };
 use crate::{
     config::{Mode, RunFile},
@@ -77,6 +78,8 @@ pub(super) struct Search<'a> {
     pub(super) measuring: BTreeMap<u64, Entry>,
     /// Children that are the same program as one that is being measured, with its number.
     pub(super) twins: Vec<(u64, Entry)>,
+    /// How the mutators are doing.
+    pub(super) standby: Standby,
     /// The run that is repeated.
     pub(super) recording: Option<Recording>,
     pub(super) generation: Generation,
@@ -195,6 +198,10 @@ impl<'a> Search<'a> {
             measuring: BTreeMap::new(),
             twins: Vec::new(),
             recording,
+            standby: Standby::new(
+                config.mutators.len(),
+                Duration::from_secs_f64(config.run.pause_seconds),
+            ),
             generation: Generation::default(),
             busy: Busy::default(),
             cores,
@@ -408,6 +415,23 @@ impl<'a> Search<'a> {
                 .is_none_or(|limit| self.book.iterations + (self.in_flight as u64) < limit)
             && !self.time_is_up()
             && !budget.is_spent(&self.lanes.spent())
+            && !self.mutators_are_given_up()
+    }
+
+    /// Mutators that are drawn at all.
+    fn drawn(&self) -> impl Iterator<Item = usize> {
+        let weights = self.config.mutators.iter().enumerate();
+        weights.filter(|(_, entry)| entry.weight > 0.0).map(|(index, _)| index)
+    }
+
+    fn mutators_are_given_up(&self) -> bool {
+        self.drawn().all(|mutator| self.standby.is_given_up(mutator))
+    }
+
+    /// Whether all mutators are put aside for now.
+    pub(super) fn mutators_are_aside(&self) -> bool {
+        let now = Instant::now();
+        self.drawn().all(|mutator| self.standby.is_aside(mutator, now))
     }
 
     fn time_is_up(&self) -> bool {
@@ -461,6 +485,8 @@ impl<'a> Search<'a> {
             EndReason::Dollars
         } else if self.config.budget.tokens_are_spent(&self.lanes.spent()) {
             EndReason::Tokens
+        } else if self.mutators_are_given_up() {
+            EndReason::Mutators
         } else {
             EndReason::Evaluations
         })
