@@ -100,6 +100,9 @@ impl Stage {
         layers.rlimits = true;
         if policy.unsafe_no_sandbox {
             layers.unsandboxed = true;
+            if let Some(paths) = &policy.writes_only {
+                layers.landlock_abi = landlock_rules::restrict_writes(&policy.work_dir, paths)?;
+            }
         } else {
             self.restrict(&mut layers)?;
         }

@@ -41,6 +41,46 @@ pub(crate) fn restrict(policy: &Policy, program: Option<&Path>) -> Result<u32, F
     Ok(abi)
 }
 
+/// Confines the calling thread for good to writing below `work_dir` and `paths` and to the usual
+/// devices, and to signalling its own kind, and returns the version in use. It goes on reading and
+/// executing everything.
+pub(crate) fn restrict_writes(work_dir: &Path, paths: &[PathBuf]) -> Result<u32, Failure> {
+    let failed = |error| Failure::floor("Landlock", error, HINT);
+    let number = kernel_abi().map_err(|error| Failure::floor("Landlock", error, HINT))?;
+    let abi = ABI::from(number.cast_signed());
+    // Terminals are made and set up by `ioctl`, which is no way to change files.
+    let writes = AccessFs::from_write(abi) & !AccessFs::IoctlDev;
+    let mut ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(writes)
+        .map_err(failed)?;
+    if abi >= ABI::V6 {
+        ruleset = ruleset.scope(Scope::Signal).map_err(failed)?;
+    }
+    let mut created = ruleset.create().map_err(failed)?;
+    let devices = DEVICES.iter().map(PathBuf::from).filter(|path| path.exists());
+    for path in devices.chain(paths.iter().cloned()).chain([work_dir.to_owned()]) {
+        created = grant(created, &path, writes, abi)?;
+    }
+    let status = created.restrict_self().map_err(failed)?;
+    if status.ruleset != RulesetStatus::FullyEnforced {
+        return Err(Failure::floor("Landlock", "the rules were enforced only in part", HINT));
+    }
+    Ok(number)
+}
+
+/// What ordinary commands write to besides files.
+const DEVICES: [&str; 8] = [
+    "/dev/null",
+    "/dev/zero",
+    "/dev/full",
+    "/dev/random",
+    "/dev/urandom",
+    "/dev/tty",
+    "/dev/ptmx",
+    "/dev/pts",
+];
+
 fn rules(policy: &Policy, program: Option<&Path>, abi: ABI) -> Result<RulesetCreated, Failure> {
     let failed = |error| Failure::floor("Landlock", error, HINT);
     let mut ruleset = Ruleset::default()

@@ -49,6 +49,11 @@ pub struct Policy {
     /// Run with resource limits and tree kill only, when the user has explicitly accepted that the
     /// program can then read, write and send whatever the user can.
     pub unsafe_no_sandbox: bool,
+    /// With `unsafe_no_sandbox`: nevertheless write only below `work_dir`, below these paths and to
+    /// the usual devices, and signal no process outside (Landlock 6). For a command that the user
+    /// trusts with network, files and secrets, so that its mistakes stay where they belong.
+    #[serde(default)]
+    pub writes_only: Option<Vec<PathBuf>>,
 }
 
 /// Which family of system calls the process may use.
@@ -106,6 +111,7 @@ impl Policy {
             limits: Limits::default(),
             cores: Vec::new(),
             unsafe_no_sandbox: false,
+            writes_only: None,
         }
     }
 
@@ -113,8 +119,15 @@ impl Policy {
     pub(crate) fn check(&self, argv: &[OsString]) -> Result<(), Error> {
         let program = argv.first().ok_or_else(|| Error::policy("the command line is empty"))?;
         let paths = [program.as_os_str(), self.work_dir.as_os_str()].into_iter();
-        for path in paths.chain(self.read_only.iter().map(|p| p.as_os_str())) {
+        let named = self.read_only.iter().chain(self.writes_only.iter().flatten());
+        for path in paths.chain(named.map(|path| path.as_os_str())) {
             check_path(path)?;
+        }
+        if self.writes_only.is_some() && !self.unsafe_no_sandbox {
+            return Err(Error::policy(
+                "`writes_only` is for commands without a sandbox; a sandboxed one writes below its \
+                 work_dir",
+            ));
         }
         if self.work_dir_writable && self.work_dir.components().count() < 3 {
             return Err(Error::policy(format!(
@@ -233,6 +246,7 @@ mod tests {
         check(|p| p.work_dir = "/".into(), program, "would give the program /proc");
         check(|p| p.env.push(("A=B".into(), "c".into())), program, "environment variable");
         check(|p| p.limits.open_files = 3, program, "open_files at least 8");
+        check(|p| p.writes_only = Some(Vec::new()), program, "commands without a sandbox");
         let writable_top_level = |p: &mut Policy| {
             p.work_dir = "/tmp".into();
             p.work_dir_writable = true;

@@ -32,6 +32,9 @@ const SAMPLE_PERIOD: Duration = Duration::from_millis(10);
 /// Trees cost more to look at than single processes.
 const TREE_SAMPLE_PERIOD: Duration = Duration::from_millis(20);
 
+/// Enough where memory is not limited: there is only the disk to look after.
+const RELAXED_SAMPLE_PERIOD: Duration = Duration::from_millis(250);
+
 /// How often the work directory is walked, if it is writable.
 const DISK_PERIOD: Duration = Duration::from_millis(100);
 
@@ -122,6 +125,7 @@ impl Watchdog {
 
     fn sample_period(&self) -> Duration {
         match self.profile {
+            _ if self.limits.memory_bytes == u64::MAX => RELAXED_SAMPLE_PERIOD,
             Profile::Program => SAMPLE_PERIOD,
             Profile::Tool => TREE_SAMPLE_PERIOD,
         }
