@@ -29,12 +29,18 @@ pub(crate) enum Command {
     Show(Show),
     /// Write a run's report: one HTML page that needs nothing else.
     Report(Report),
+    /// Show a run's ideas: what was expected of them, what came, and who knew.
+    Ideas(Ideas),
+    /// Show what models were asked, what they said and what it cost.
+    Calls(Calls),
     /// Replay a run's event log, or list the runs in a folder.
     Log(Log),
     /// Look at plugins.
     Plugin(Plugin),
     /// Make, build and try verification hooks.
     Hook(crate::hook::Hook),
+    /// Serve a run to agents over the Model Context Protocol.
+    Mcp(crate::mcp::Mcp),
     /// Make data sets.
     Data(Data),
     /// Serve a host over standard input and output (started by the host itself).
@@ -262,6 +268,107 @@ pub(crate) struct Report {
     /// The file to write; one that exists is replaced (default: report.html in the run's folder).
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+}
+
+const IDEAS_EXAMPLES: &str = "\
+Examples:
+  forerunner ideas                              the latest run in runs/: the best ideas, then who knew
+  forerunner ideas runs/llm-001 --by model      success and calibration of each model
+  forerunner ideas runs/llm-001 --sort iteration --all
+  forerunner ideas runs/llm-001 --json | jq '.ideas[] | select(.hit == false) | .summary'
+
+A gain is relative to the parent, in the most important objective that both have, and comes from one
+seed each on the search's slice: part of every gain is luck. Duplicates of earlier programs have none.
+valid: the program passed its check. gained, of a model: the gains of its ideas added up, losses left
+out.
+
+--json prints one object, always with all ideas. Gains are fractions (0.1 is a tenth better), shares
+are objects with rate, low, high, n, confidence; what is not known is null:
+  run, environment, track, note
+  ideas[]       iteration, mutator, model, stage, island, parent, program, summary, mechanism,
+                refutation, expected_gain {low, high}, gain, hit, verdict, cause, improved,
+                duplicate, critic, cost {tokens_in, tokens_out, dollars}
+  calibration   coverage, nominal, below, above, error {mean, low, high, sd, n, confidence},
+                correlation, rank_correlation, brier, brier_of_base_rate
+  groups        mutator[], model[], stage[], island[]: name, ideas, valid, accepted, improved,
+                calibration
+  critic[]      the same, with a critic and without; empty where there is none
+  models[]      model, calls, failures, tokens_in, tokens_out, dollars, seconds, gained,
+                gain_per_dollar, gain_per_1000_tokens";
+
+/// Show a run's ideas: the list with expected and measured gains, then how well gains were foreseen,
+/// and who succeeded how often.
+#[derive(Debug, Args)]
+#[command(after_help = IDEAS_EXAMPLES)]
+pub(crate) struct Ideas {
+    /// Folder of the run (default: the latest in runs/).
+    pub(crate) run: Option<PathBuf>,
+    /// Group successes in this way only.
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) by: Option<GroupBy>,
+    /// Order of the list.
+    #[arg(long, value_name = "ORDER", default_value = "gain")]
+    pub(crate) sort: IdeaOrder,
+    /// List all ideas instead of 20.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A way to group ideas.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum GroupBy {
+    /// Whose idea it was.
+    Model,
+    /// How it came about.
+    Stage,
+    /// Where it was tried.
+    Island,
+    /// Who proposed it.
+    Mutator,
+}
+
+/// An order of ideas.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum IdeaOrder {
+    /// The largest gain first.
+    Gain,
+    /// As they came.
+    Iteration,
+}
+
+const CALLS_EXAMPLES: &str = "\
+Examples:
+  forerunner calls                              the latest run in runs/
+  forerunner calls runs/llm-001 --failed        calls without a reply, and why
+  forerunner calls runs/llm-001 3fa29c          one call in full: what was asked, what was said
+  forerunner calls runs/llm-001 --model big --purpose repair --json
+
+--json prints an array of objects with key, iteration, model, purpose, seed, ordinal, parameters,
+tokens_in, tokens_out, dollars, seconds, attempts, outcome (reply, or the kind of failure), cut,
+failure; of one call a single object, with messages [{role, text}] and reply as well.";
+
+/// Show the calls to models, or one of them in full.
+#[derive(Debug, Args)]
+#[command(after_help = CALLS_EXAMPLES)]
+pub(crate) struct Calls {
+    /// Folder of the run (default: the latest in runs/), then the first digits of a call.
+    #[arg(value_names = ["RUN", "CALL"], num_args = 0..=2)]
+    pub(crate) what: Vec<String>,
+    /// Only calls to this model.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: Option<String>,
+    /// Only calls for this purpose, for example `repair`.
+    #[arg(long, value_name = "WORD")]
+    pub(crate) purpose: Option<String>,
+    /// Only calls without a reply.
+    #[arg(long)]
+    pub(crate) failed: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Replay a run's event log.

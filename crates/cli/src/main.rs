@@ -1,10 +1,13 @@
 //! The `forerunner` command: arguments in, exit codes out, nothing else.
 
 mod arguments;
+mod calls;
 mod data;
 mod evaluate;
 mod failure;
 mod hook;
+mod ideas;
+mod mcp;
 mod paths;
 mod plugin;
 mod report;
@@ -31,9 +34,12 @@ fn main() -> ExitCode {
         Command::Evaluate(evaluate) => evaluate::evaluate(evaluate, plugins),
         Command::Show(show) => show::show(&show),
         Command::Report(report) => report::report(&report),
+        Command::Ideas(ideas) => ideas::ideas(&ideas),
+        Command::Calls(calls) => calls::calls(&calls),
         Command::Log(log) => show::log(&log),
         Command::Plugin(plugin) => plugin::plugin(&plugin, plugins),
         Command::Hook(hook) => hook::hook(hook),
+        Command::Mcp(mcp) => mcp::mcp(mcp, plugins),
         Command::Data(data) => data::data(data, plugins),
         Command::Worker => worker::worker(),
         Command::Completions { shell } => {

@@ -2,8 +2,8 @@
 
 use crate::{
     arguments::{ConfirmLevel, Run},
-    failure::{Failure, INTERRUPTED},
-    paths, report,
+    failure::{Failure, INTERRUPTED, PLUGIN},
+    mcp, paths, report,
 };
 use forerunner_core::Objectives;
 use forerunner_report::{
@@ -12,7 +12,7 @@ use forerunner_report::{
 };
 use forerunner_runtime::{
     config::{Level, RunFile},
-    engine::{self, Control, OwnMutators, RunOptions},
+    engine::{self, Control, RunOptions},
     event::{EndReason, Event, EventKind, Summary},
     registry::Registry,
     store::Store,
@@ -58,6 +58,7 @@ pub(crate) fn run(mut arguments: Run, plugins: &[PathBuf]) -> Result<ExitCode, F
         })?,
         None => config,
     };
+    let own_mutators = mcp::without_clients(&config, &folder, arguments.replay.is_some())?;
     let control = Control::default();
     watch_signals(&control)?;
     let options = RunOptions {
@@ -69,7 +70,7 @@ pub(crate) fn run(mut arguments: Run, plugins: &[PathBuf]) -> Result<ExitCode, F
         worker_command: paths::worker_command()?,
         core_locks: Some(paths::runtime_folder()),
         control,
-        own_mutators: OwnMutators::default(),
+        own_mutators,
         replay: arguments.replay.clone(),
     };
     let mut output = Output::new(&arguments);
@@ -82,6 +83,7 @@ pub(crate) fn run(mut arguments: Run, plugins: &[PathBuf]) -> Result<ExitCode, F
     shown?;
     Ok(match summary.reason {
         EndReason::Interrupted => ExitCode::from(INTERRUPTED),
+        EndReason::Mutators => ExitCode::from(PLUGIN),
         EndReason::Evaluations | EndReason::Time | EndReason::Dollars | EndReason::Tokens => {
             ExitCode::SUCCESS
         }
@@ -90,7 +92,7 @@ pub(crate) fn run(mut arguments: Run, plugins: &[PathBuf]) -> Result<ExitCode, F
 
 /// Writes the report beside the store and says where, unless events are all that is wanted. The run
 /// is over and kept: a report that cannot be written is worth a warning, no more.
-fn write_report(folder: &Path, silent: bool) {
+pub(crate) fn write_report(folder: &Path, silent: bool) {
     let path = report::beside(folder);
     let written = std::panic::catch_unwind(|| -> Result<(), Failure> {
         report::write(&Store::read(folder)?, &path)
@@ -106,7 +108,7 @@ fn write_report(folder: &Path, silent: bool) {
 }
 
 /// First Ctrl-C (or SIGTERM): finish what is being measured. Second: stop now.
-fn watch_signals(control: &Control) -> io::Result<()> {
+pub(crate) fn watch_signals(control: &Control) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let control = control.clone();
     std::thread::spawn(move || {

@@ -373,39 +373,39 @@ mod tests {
         let failed = Evaluation::failed(Cause::Compile, finding);
         report(&failed, |report| {
             insta::assert_json_snapshot!(report.json(), @r#"
-        {
-          "cause": "compile",
-          "environment": "nanogpt",
-          "evidence": {
-            "artifacts": {},
-            "digest": null,
-            "ledger": {},
-            "probes": []
-          },
-          "findings": [
             {
-              "message": "mismatched types",
-              "place": "main.rs:3",
-              "rule": "compile/error",
-              "severity": "error"
+              "program": "23d67b5f561add689cedc9482eb2a3de",
+              "environment": "nanogpt",
+              "track": "cpu",
+              "seed": 7,
+              "slice": "dev",
+              "verdict": "failed",
+              "cause": "compile",
+              "findings": [
+                {
+                  "rule": "compile/error",
+                  "severity": "error",
+                  "message": "mismatched types",
+                  "place": "main.rs:3"
+                }
+              ],
+              "metrics": {},
+              "evidence": {
+                "probes": [],
+                "ledger": {},
+                "artifacts": {},
+                "digest": null
+              },
+              "hooks": {},
+              "telemetry": {
+                "series": {},
+                "sections": [],
+                "operations": [],
+                "numbers": {},
+                "facts": {}
+              }
             }
-          ],
-          "hooks": {},
-          "metrics": {},
-          "program": "23d67b5f561add689cedc9482eb2a3de",
-          "seed": 7,
-          "slice": "dev",
-          "telemetry": {
-            "facts": {},
-            "numbers": {},
-            "operations": [],
-            "sections": [],
-            "series": {}
-          },
-          "track": "cpu",
-          "verdict": "failed"
-        }
-        "#)
+            "#)
         });
         let rejected = Evaluation { verdict: Verdict::Rejected, ..accepted() };
         report(&rejected, |report| {

@@ -536,7 +536,7 @@ mod tests {
         assert!(one.conflicts(&file(&["budget.evaluations=99", "run.slots=2"])).is_empty());
         assert_eq!(one.conflicts(&file(&["run.seed=2"])), ["run.seed: 1 → 2"]);
         let hooked = file(&["hook=[{ name = \"a\", allow = [\"metrics\"] }]"]);
-        let text = r#"hook: null → [{"allow":["metrics"],"name":"a"}]"#;
+        let text = r#"hook: null → [{"name":"a","allow":["metrics"]}]"#;
         assert_eq!(one.conflicts(&hooked), [text]);
         let freer = file(&["hook=[{ name = \"a\" }]"]);
         assert_eq!(hooked.conflicts(&freer), [r#"hook.0.allow: ["metrics"] → null"#]);

@@ -97,6 +97,9 @@ pub enum EventKind {
         cause: Cause,
         /// The reasons.
         findings: Vec<Finding>,
+        /// Whether the mutator mended it; if not, the evaluation says the same.
+        #[serde(default)]
+        repaired: bool,
     },
     /// An iteration is complete: measured, rejected or failed.
     Evaluated(Evaluated),

@@ -55,17 +55,23 @@ const REFLECTIVE: [&str; 14] = [
     "take_hook",
     "track_caller",
 ];
-/// Macros that do so.
+/// Words with which names reach the outside: the linker, or a text.
+const NAMING: [&str; 5] = ["PhantomData", "TypeId", "extern", "type_name", "type_name_of_val"];
+/// Macros with which it can read its own source.
 const REFLECTIVE_MACROS: [&str; 8] =
     ["column", "concat", "dbg", "file", "include", "include_str", "line", "stringify"];
-/// Macros whose arguments are expressions, patterns and format strings, and nothing else.
-const PLAIN_MACROS: [&str; 20] = [
+/// Macros whose arguments are expressions, patterns and format strings, and nothing else: those of
+/// `std`, and three that every crate for errors has.
+const PLAIN_MACROS: [&str; 23] = [
+    "anyhow",
     "assert",
     "assert_eq",
     "assert_ne",
+    "bail",
     "debug_assert",
     "debug_assert_eq",
     "debug_assert_ne",
+    "ensure",
     "eprint",
     "eprintln",
     "format",
@@ -213,10 +219,7 @@ fn detail(tokens: &[Token]) -> Detail {
             || (called && REFLECTIVE_MACROS.contains(&word))
         {
             Detail::Text
-        } else if word == "extern"
-            || word == "type_name"
-            || word == "type_name_of_val"
-            || word == "TypeId"
+        } else if NAMING.contains(&word)
             || !word.is_ascii()
             || (called && !PLAIN_MACROS.contains(&word) && !tokens::is_keyword(word))
         {

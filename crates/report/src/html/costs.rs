@@ -5,10 +5,10 @@ use super::{
     material::{Material, State},
     text::{Column, Section, line, note, pairs, table},
 };
-use crate::number::{count, duration, number, percent};
+use crate::number::{count, duration, money, number, percent};
 use forerunner_runtime::event::EndReason;
 
-/// Mutators that are listed.
+/// Mutators and models that are listed, each.
 const LISTED: usize = 30;
 /// Characters of a name.
 const NAME: usize = 60;
@@ -66,7 +66,11 @@ pub(crate) fn section(material: &Material) -> Section {
         facts.insert(2, ("machine", text));
     }
     let facts = facts.into_iter().map(|(name, value)| (name, Markup::text(value)));
-    let body = Markup::all([Markup::from(pairs(facts).class("facts")), mutators(material)]);
+    let body = Markup::all([
+        Markup::from(pairs(facts).class("facts")),
+        mutators(material),
+        models(material),
+    ]);
     Section { id: "costs", short: "Costs", title: "What it cost", body }
 }
 
@@ -100,6 +104,36 @@ fn mutators(material: &Material) -> Markup {
     let mut body = Markup::from(table("Who proposed what", &columns, rows.collect()));
     if material.mutators.len() > LISTED {
         let more = count((material.mutators.len() - LISTED) as u64, "further mutator");
+        body.push(note(format!("and {more}")));
+    }
+    body
+}
+
+/// What models were asked; nothing where there are none.
+fn models(material: &Material) -> Markup {
+    if material.models.is_empty() {
+        return Markup::default();
+    }
+    let rows = material.models.iter().take(LISTED).map(|model| {
+        let numbers = [model.calls, model.failures, model.cost.tokens_in, model.cost.tokens_out];
+        let numbers = numbers.into_iter().map(|n| Markup::text(number(n as f64)));
+        let mean = format!("{:.1}", model.seconds / model.calls.max(1) as f64);
+        let head = Markup::from(el("b").text(line(&model.model, NAME)));
+        let rest = [Markup::text(money(model.cost.dollars)), Markup::text(mean)];
+        std::iter::once(head).chain(numbers).chain(rest).collect()
+    });
+    let columns = [
+        Column::text("model"),
+        Column::number("calls"),
+        Column::number("without a reply"),
+        Column::number("tokens in"),
+        Column::number("tokens out"),
+        Column::number("cost"),
+        Column::number("seconds a call"),
+    ];
+    let mut body = Markup::from(table("What models were asked", &columns, rows.collect()));
+    if material.models.len() > LISTED {
+        let more = count((material.models.len() - LISTED) as u64, "further model");
         body.push(note(format!("and {more}")));
     }
     body

@@ -7,6 +7,7 @@ use super::{
     failures::Failures,
     search::{LogTally, MAX_AXES, Search, Tally, Trial},
 };
+use crate::ideas::{ModelUse, models};
 use forerunner_core::{Evaluation, Objective, Objectives, Program, ProgramId, Slice};
 use forerunner_runtime::{
     config::RunFile,
@@ -46,6 +47,8 @@ pub(crate) struct Material {
     pub(crate) steps: Vec<Made>,
     pub(crate) failures: Failures,
     pub(crate) mutators: BTreeMap<String, Tally>,
+    /// What models were asked and cost; without the gains of their ideas.
+    pub(crate) models: Vec<ModelUse>,
     pub(crate) log: LogTally,
 }
 
@@ -148,6 +151,7 @@ impl Material {
             steps,
             failures,
             mutators,
+            models: models(&store.calls()?, &[]),
             log,
             objectives,
             account,

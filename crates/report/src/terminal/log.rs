@@ -31,7 +31,21 @@ pub(super) fn line(event: &Event, status: &Status, quiet: bool) -> Option<Line> 
             let tone = if evaluation.is_accepted() { Tone::Plain } else { Tone::Bad };
             labelled(tone, "reference", format!("{}  {measured}", program.short()))
         }
-        EventKind::Called(_) | EventKind::Evaluated(_) if quiet => None,
+        EventKind::Called(_) | EventKind::CheckFailed { .. } | EventKind::Evaluated(_) if quiet => {
+            None
+        }
+        EventKind::CheckFailed { repaired: false, .. } => None,
+        EventKind::CheckFailed { iteration, cause, findings, .. } => {
+            let first = findings.iter().find(|finding| finding.severity == Severity::Error);
+            let why = first.or(findings.first()).map_or(String::new(), |finding| {
+                format!(": {} {}", foreign(&finding.rule), foreign(&finding.message))
+            });
+            labelled(
+                Tone::Notice,
+                "check",
+                format!("#{iteration} failed ({}){why}", cause.as_str()),
+            )
+        }
         EventKind::Called(called) => {
             let tone = if called.failure.is_some() { Tone::Bad } else { Tone::Faint };
             labelled(tone, "asked", self::called(called))

@@ -124,6 +124,10 @@ fn search() -> Vec<Event> {
         called(63.8, Some("rate_limited: try\x1b[2J later".to_owned())),
         event(
             64.0,
+            EventKind::Replayed { recorded: "runs/quickstart".to_owned(), iterations: 4, calls: 2 },
+        ),
+        event(
+            64.0,
             EventKind::Proposed {
                 iteration: 6,
                 mutator: "llm".to_owned(),
@@ -220,6 +224,9 @@ fn plain_lines_tell_the_whole_story() {
        1:01  #4          same program as before aaaaaaaa  [tuner] idea 4
        1:02  lost        worker measure-0: killed by signal 9
        1:03  warning     the disk is nearly full
+       1:03  asked       #6 big-1 for idea: 12,345 + 567 tokens, $0.0042, 2.3 s
+       1:03  asked       #6 big-1 for idea: 12,345 + 567 tokens, $0.0042, 2.3 s, no reply: rate_limited: try later
+       1:04  replayed    4 iterations and 2 calls as recorded in runs/quickstart
        6:00  confirm     1 program and the reference on 2 fresh seeds, val slice
        6:30  confirmed   reference seed 8  seconds 32 s, loss 1.9000
     1:06:40  end         the time is used up: 4 iterations, 2 accepted
@@ -235,6 +242,7 @@ fn quiet_lines_leave_out_single_evaluations() {
     0:58  best        #2 aaaaaaaa  seconds 28.300 s, 11.8 % better than the reference
     1:02  lost        worker measure-0: killed by signal 9
     1:03  warning     the disk is nearly full
+    1:04  replayed    4 iterations and 2 calls as recorded in runs/quickstart
     ");
 }
 

@@ -2,12 +2,12 @@
 
 use super::RunError;
 use crate::{
-    event::{Called, Evaluated, Event, EventKind},
+    event::{Evaluated, Event, EventKind},
     store::{Iteration, Store},
 };
 use forerunner_core::{
-    Attempt, Cause, EnvironmentSpec, Evaluation, Evidence, Finding, Metrics, Objectives, Program,
-    ProgramId, Telemetry, Verdict,
+    Attempt, Cause, EnvironmentSpec, Evaluation, Evidence, Metrics, Objectives, Program, ProgramId,
+    Telemetry, Verdict,
 };
 use forerunner_stats::Frontier;
 use std::{
@@ -27,10 +27,8 @@ pub(super) struct Entry {
     pub(super) iteration: Iteration,
     pub(super) program: Option<Program>,
     pub(super) evaluation: Evaluation,
-    /// Checks that failed on the way.
-    pub(super) failed_checks: Vec<(Cause, Vec<Finding>)>,
-    /// Calls to models on the way.
-    pub(super) calls: Vec<Called>,
+    /// Calls to models and checks that failed on the way, in order.
+    pub(super) steps: Vec<EventKind>,
     /// The program's normal form, where it has one.
     pub(super) form: Option<String>,
 }
@@ -42,8 +40,7 @@ impl Entry {
         program: Option<Program>,
         evaluation: Evaluation,
     ) -> Self {
-        let (failed_checks, calls, form) = (Vec::new(), Vec::new(), None);
-        Self { iteration, program, evaluation, failed_checks, calls, form }
+        Self { iteration, program, evaluation, steps: Vec::new(), form: None }
     }
 
     /// Whether both are the same program, but for names and spelling.
@@ -273,16 +270,8 @@ impl<'a> Book<'a> {
     pub(super) fn announce(&mut self, entry: &Entry) {
         let Iteration { iteration, mutator, parent, idea, .. } = &entry.iteration;
         let parent = parent.clone().unwrap_or_default();
-        for call in &entry.calls {
-            self.hold(EventKind::Called(call.clone()));
-        }
-        for (attempt, (cause, findings)) in entry.failed_checks.iter().enumerate() {
-            self.hold(EventKind::CheckFailed {
-                iteration: *iteration,
-                attempt: attempt as u32,
-                cause: *cause,
-                findings: findings.clone(),
-            });
+        for step in &entry.steps {
+            self.hold(step.clone());
         }
         let (best, on_frontier) = self.count(&entry.iteration, &entry.evaluation);
         self.hold(EventKind::Evaluated(Evaluated {
@@ -349,7 +338,7 @@ pub(super) fn outline(evaluation: &Evaluation) -> Evaluation {
 mod tests {
     use super::*;
     use crate::config::RunFile;
-    use forerunner_core::{Cost, Idea, Probe};
+    use forerunner_core::{Cost, Finding, Idea, Probe};
 
     const RUN: &str = "environment.name = \"x\"\nselector.name = \"x\"\n\
                        mutator = [{ name = \"x\" }]\nbudget.evaluations = 1";

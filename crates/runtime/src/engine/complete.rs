@@ -55,8 +55,7 @@ impl Search<'_> {
             },
             program: prepared.program,
             evaluation,
-            failed_checks: prepared.failed_checks,
-            calls: prepared.calls,
+            steps: prepared.steps,
             form: prepared.form,
         };
         if self.config.run.mode == Mode::Steady {

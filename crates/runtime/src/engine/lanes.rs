@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     config::{Budget, RunFile},
-    event::Called,
+    event::EventKind,
     executor::{Call, Launch, Lost, Worker},
     store::{Calls, Store},
 };
@@ -43,10 +43,8 @@ pub(super) struct Prepared {
     pub(super) idea: Idea,
     pub(super) cost: Cost,
     pub(super) repairs: u32,
-    /// Calls to models, in order.
-    pub(super) calls: Vec<Called>,
-    /// Checks that failed, in order: cause and findings.
-    pub(super) failed_checks: Vec<(Cause, Vec<Finding>)>,
+    /// Calls to models and checks that failed, in order.
+    pub(super) steps: Vec<EventKind>,
     /// The program, when the change applied.
     pub(super) program: Option<Program>,
     /// Its normal form, where it has one.
@@ -57,7 +55,7 @@ pub(super) struct Prepared {
 
 impl Prepared {
     fn take(&mut self, notes: Notes) {
-        self.calls.extend(notes.calls);
+        self.steps.extend(notes.calls.into_iter().map(EventKind::Called));
         self.cost += notes.cost;
     }
 }
@@ -254,8 +252,7 @@ impl LaneContext {
             idea: Idea::default(),
             cost: Cost::default(),
             repairs: 0,
-            calls: Vec::new(),
-            failed_checks: Vec::new(),
+            steps: Vec::new(),
             program: None,
             form: None,
             outcome: Ok(Vec::new()),
@@ -284,7 +281,14 @@ impl LaneContext {
                 }
                 Err(failure) => failure,
             };
-            prepared.failed_checks.push((cause, findings.clone()));
+            prepared.steps.push(EventKind::CheckFailed {
+                iteration,
+                attempt: prepared.repairs,
+                cause,
+                findings: findings.clone(),
+                repaired: false,
+            });
+            let failed_check = prepared.steps.len() - 1;
             let worthwhile = prepared.repairs < self.repairs
                 && cause != Cause::Worker
                 && !self.budget.is_spent(&self.spent());
@@ -306,8 +310,16 @@ impl LaneContext {
             prepared.take(host.take_notes());
             match repaired {
                 Ok(Some(next)) => {
+                    if let EventKind::CheckFailed { repaired, .. } =
+                        &mut prepared.steps[failed_check]
+                    {
+                        *repaired = true;
+                    }
                     prepared.repairs += 1;
                     proposal = next;
+                    if !proposal.idea.summary.is_empty() {
+                        prepared.idea = proposal.idea.clone();
+                    }
                 }
                 Err(Error::Cancelled) => return None,
                 Ok(None) | Err(_) => {

@@ -302,3 +302,79 @@ proptest! {
         prop_assert_eq!(same, one == other);
     }
 }
+
+/// The reference program of the shipped environment.
+fn reference() -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../environments/nanogpt/programs/gpt2.rs");
+    std::fs::read_to_string(path).expect("the repository is complete")
+}
+
+/// The words of a text that are neither in comments nor in strings, by where they start.
+fn words(text: &str) -> Vec<(usize, &str)> {
+    let mut words = Vec::new();
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let code = line.split("//").next().unwrap_or_default();
+        let mut from = None;
+        let mut quoted = false;
+        for (idx, char) in code.char_indices().chain([(code.len(), ' ')]) {
+            quoted ^= char == '"';
+            let inside = !quoted && (char.is_ascii_alphanumeric() || char == '_');
+            match from {
+                None if inside => from = Some(idx),
+                Some(begin) if !inside => {
+                    words.push((start + begin, &code[begin..idx]));
+                    from = None;
+                }
+                _ => {}
+            }
+        }
+        start += line.len();
+    }
+    words.retain(|(_, word)| !word.starts_with(|c: char| c.is_ascii_digit()));
+    words
+}
+
+#[test]
+fn one_other_word_in_a_real_program_always_counts() {
+    let text = reference();
+    let form_of = |text: String| super::read(&Program::single("main.rs", text));
+    let whole = form_of(text.clone());
+    let words = words(&text);
+    assert!(words.len() > 600, "{}", words.len());
+    for (idx, (start, word)) in words.iter().enumerate() {
+        // Another word of the program, from elsewhere.
+        let others = words.iter().cycle().skip((idx * 37) % words.len());
+        let (_, other) = others.clone().find(|(_, other)| other != word).expect("many words");
+        let changed = format!("{}{other}{}", &text[..*start], &text[start + word.len()..]);
+        assert_ne!(form_of(changed), whole, "`{word}` at byte {start} became `{other}`");
+    }
+}
+
+#[test]
+fn other_names_throughout_a_real_program_do_not_count() {
+    let text = reference();
+    let words = words(&text);
+    let mut renamed = text.clone();
+    let pairs = [
+        ("LEARNING_RATE", "PEAK"),
+        ("gradient_of", "fetch"),
+        ("LayerNorm", "Norm"),
+        ("step_idx", "s"),
+        ("hidden", "h"),
+        ("cosine", "c"),
+        ("x", "stream"),
+    ];
+    for (start, word) in words.iter().rev() {
+        if let Some((_, new)) = pairs.iter().find(|(old, _)| old == word) {
+            renamed.replace_range(*start..start + word.len(), new);
+        }
+    }
+    let without_comments: String = renamed
+        .lines()
+        .map(|line| line.split("//").next().unwrap_or_default().trim())
+        .collect::<Vec<_>>()
+        .join("\n ");
+    assert!(without_comments.contains("stream = block.forward(&stream)"), "{without_comments}");
+    assert_eq!(of(&without_comments), of(&text));
+}

@@ -116,5 +116,15 @@ pub(super) const INVARIANTS: &[Invariant] = &[
         "anyhow",
         &["forerunner-fuzz", "xtask", "forerunner-tests"],
     ),
-    never_reaches("there is no asynchronous runtime", "forerunner-cli", "tokio"),
+    only_these(
+        "only mcp speaks the Model Context Protocol",
+        "rmcp",
+        &["forerunner-mcp"],
+    ),
+    only_these(
+        "only mcp and models are asynchronous",
+        "tokio",
+        &["forerunner-mcp", "forerunner-models"],
+    ),
+    never_reaches("no search is asynchronous", "forerunner-runtime", "tokio"),
 ];

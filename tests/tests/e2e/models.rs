@@ -1,0 +1,209 @@
+//! A search whose mutator asks models: a local server speaks the provider's wire format and answers from
+//! a script. Template stage, switch, idea, implementation, failing check, repair, success; then the same
+//! without a server.
+
+use forerunner_scripted_model::{Asked, Reply, Server};
+use forerunner_tests::{Scratch, workspace};
+use std::path::Path;
+
+/// What must never be seen anywhere.
+const KEY: &str = "sk-proj-Zr7Qm2Xv9Lk4Wd8Ns3Tb6Yh1Jc5";
+
+/// The reference on the track `cpu`, with a training of a few steps, so that a search takes seconds.
+fn short_reference(scratch: &Scratch) {
+    let path = workspace().join("environments/nanogpt/programs/gpt2.rs");
+    let source = std::fs::read_to_string(path).expect("the reference program");
+    let short = source.replace("const STEPS: usize = 2800;", "const STEPS: usize = 12;");
+    assert_ne!(short, source, "the reference has other steps now: change this test");
+    scratch.write("short.rs", short);
+}
+
+fn run_file(scratch: &Scratch, server: &Server) {
+    short_reference(scratch);
+    let (reference, url) = (scratch.path().join("short.rs"), server.base_url());
+    let text = format!(
+        r#"
+        [environment]
+        name = "nanogpt"
+        config = {{ track = "cpu", windows = 16, reference = {reference:?} }}
+
+        [[mutator]]
+        name = "llm"
+        [mutator.config]
+        schedule = {{ template_iterations = 2 }}
+        [[mutator.config.models]]
+        name = "sage"
+        provider = "openai"
+        model = "sage-1"
+        base_url = "{url}"
+        key_env = "SAGE_KEY"
+        price = {{ input = 2.0, output = 8.0 }}
+
+        [selector]
+        name = "islands"
+
+        [run]
+        children = 2
+
+        [budget]
+        evaluations = 4
+        dollars = 1.0
+        "#
+    );
+    scratch.write("models.toml", text);
+}
+
+fn idea(summary: &str, mechanism: &str) -> String {
+    format!(
+        "{{\"summary\": \"{summary}\", \"mechanism\": \"{mechanism}\", \"why_here\": \"the loss \
+         falls slowly\", \"expected_gain\": [0.01, 0.05], \"refutation\": \"the loss is higher\"}}"
+    )
+}
+
+fn block(search: &str, replace: &str) -> String {
+    format!("main.rs\n<<<<<<< SEARCH\n{search}\n=======\n{replace}\n>>>>>>> REPLACE\n")
+}
+
+const RATE: &str = "const LEARNING_RATE: f64 = 5e-3;";
+const BETA2: &str = "const BETA2: f64 = 0.95;";
+const CLIP: &str = "const CLIP: f64 = 1.0;";
+const MLP: &str = "        x + self.mlp_out.forward(&gelu(&hidden)?)? // (B, T, C)";
+
+/// What the model says. It knows one thing too many: an operation that does not exist.
+fn sage(asked: &Asked) -> Reply {
+    let question = asked.last_user();
+    let sharper =
+        ("Squared ReLU in the hidden layer", "It is sharper than GELU and costs less time");
+    let looser = ("Clip gradients at a larger norm", "Clipping slows the first steps down");
+    let text = if question.contains("Your change failed its check") {
+        assert!(question.contains("relu_square"), "the compiler's words come back: {question}");
+        block(MLP, &MLP.replace("gelu", "relu_squared"))
+    } else if question.contains("Carry out exactly this idea") {
+        match question.contains(sharper.0) {
+            true => block(MLP, &MLP.replace("gelu", "relu_square")),
+            false => block(CLIP, "const CLIP: f64 = 2.0;"),
+        }
+    } else if question.contains("BLOCKS") {
+        let (summary, why, change) = match asked.number {
+            0 => (
+                "A higher learning rate",
+                "Twelve steps are few",
+                block(RATE, "const LEARNING_RATE: f64 = 1e-2;"),
+            ),
+            _ => (
+                "Forget squares faster",
+                "Their mean is young",
+                block(BETA2, "const BETA2: f64 = 0.9;"),
+            ),
+        };
+        format!("{}\n\n{change}", idea(summary, why))
+    } else {
+        let (summary, why) = if asked.number == 2 { sharper } else { looser };
+        idea(summary, why)
+    };
+    // Escapes must not reach anybody's terminal.
+    Reply::text(format!("\u{1b}[31mThinking.\u{1b}[0m\n\n{text}")).usage(1000, 100)
+}
+
+fn with_key(scratch: &Scratch, arguments: &str) -> forerunner_tests::Done {
+    let mut command = scratch.command(arguments);
+    command.env("SAGE_KEY", KEY);
+    scratch.done(command)
+}
+
+fn assert_no_secret_below(folder: &Path) {
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            assert_no_secret_below(&path);
+        } else if path.is_file() {
+            let bytes = std::fs::read(&path).expect("readable");
+            // Long pieces as well: masked keys still tell too much.
+            for secret in [KEY, &KEY[8..20]] {
+                let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+                assert!(!found, "{} holds the key", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_scripted_search_goes_through_all_stages_and_is_replayed_offline() {
+    let server = Server::guarded(KEY, sage).expect("a local server");
+    let scratch = Scratch::new();
+    run_file(&scratch, &server);
+    let run = with_key(&scratch, "run models.toml --out run --log trace");
+    assert_eq!(run.code, Some(0), "{}", run.failure());
+    assert!(!run.stderr.contains(&KEY[8..20]), "{}", run.stderr);
+
+    let log = scratch.log("run");
+    assert_eq!(log.verdicts_of_exactly(4)["accepted"], 4);
+    let purposes: Vec<String> = log
+        .of("called")
+        .map(|call| format!("{} {}", call["iteration"], call["purpose"].as_str().unwrap_or("")))
+        .collect();
+    let expected = [
+        "1 template",
+        "2 template",
+        "3 idea",
+        "3 implementation",
+        "3 repair",
+        "4 idea",
+        "4 implementation",
+    ];
+    assert_eq!(purposes, expected);
+    let third = log.of("evaluated").find(|event| event["iteration"] == 3).expect("evaluated");
+    assert_eq!(third["repairs"], 1, "{third}");
+    assert_eq!(third["idea"]["stage"], "meta");
+    assert_eq!(third["idea"]["model"], "sage");
+    let failed = log.of("check_failed").next().expect("a failed check");
+    assert_eq!((&failed["iteration"], &failed["cause"]), (&3.into(), &"compile".into()));
+    // 7 calls of 1,000 tokens in and 100 out.
+    let dollars = log.summary()["cost"]["dollars"].as_f64().expect("a number");
+    assert!((dollars - 7.0 * (1000.0 * 2.0 + 100.0 * 8.0) / 1e6).abs() < 1e-9, "{dollars}");
+
+    let told = scratch.forerunner("log run").good();
+    for words in ["Squared ReLU in the hidden layer", "relu_square", "sage", "implementation"] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    assert!(!told.contains('\u{1b}'), "{told:?}");
+    let ideas = scratch.forerunner("ideas run").good();
+    for words in
+        ["Squared ReLU in the hidden layer", "Clip gradients at a larger norm", "meta", "template"]
+    {
+        assert!(ideas.contains(words), "{words}: {ideas}");
+    }
+
+    // Without server, network and key.
+    let n_asked = server.count();
+    drop(server);
+    scratch.forerunner("run --replay run --out again").good();
+    assert_eq!(n_asked, 7);
+    let timeless = |run: &str| {
+        let mut log = scratch.log(run);
+        log.0.retain(|event| event["event"] != "replayed");
+        log.timeless()
+    };
+    assert_eq!(timeless("again"), timeless("run"));
+    assert_no_secret_below(scratch.path());
+}
+
+#[test]
+fn a_wrong_key_is_told_from_a_missing_one_and_neither_is_shown() {
+    let server = Server::guarded("another", sage).expect("a local server");
+    let scratch = Scratch::new();
+    run_file(&scratch, &server);
+    let done = with_key(&scratch, "run models.toml --out wrong --log debug");
+    let log = scratch.log("wrong");
+    assert_eq!(log.verdicts_of_exactly(4)["mutator"], 4, "{}", done.failure());
+    let call = log.of("called").next().expect("a call").to_string();
+    assert!(call.contains("unauthorized"), "{call}");
+    let asked = server.count();
+    assert!((1..=4).contains(&asked), "a refused key is not tried again within a call: {asked}");
+
+    scratch.forerunner("run models.toml --out missing").good();
+    let call = scratch.log("missing").of("called").next().expect("a call").to_string();
+    assert!(call.contains("SAGE_KEY"), "it names the variable: {call}");
+    assert_eq!(server.count(), asked, "nobody is asked without a key");
+    assert_no_secret_below(scratch.path());
+}
