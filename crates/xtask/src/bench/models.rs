@@ -96,7 +96,7 @@ impl Models {
     }
 }
 
-/// A model that has an idea whenever it is asked, and halves the program's number.
+/// A model that has an idea whenever it is asked, and makes the program's number smaller.
 struct Script {
     asked: AtomicU64,
     prompt_bytes: AtomicU64,
@@ -122,8 +122,8 @@ impl Script {
         self.prompt_bytes.fetch_add(bytes, Ordering::Relaxed);
         let text = match (user.contains("Answer with an IDEA"), user.contains("BLOCKS")) {
             (true, false) => idea(number),
-            (true, true) => format!("{}\n\n{}", idea(number), blocks(&user)),
-            _ => blocks(&user),
+            (true, true) => format!("{}\n\n{}", idea(number), blocks(&user, number)),
+            _ => blocks(&user, number),
         };
         Reply::text(text).after(self.latency)
     }
@@ -151,12 +151,15 @@ fn word(number: u64) -> String {
     (0..7).map(|index| letter(5 * index)).collect()
 }
 
-/// Halves the number of the first program in the prompt, which is the parent.
-fn blocks(user: &str) -> String {
+/// Makes the number of the first program in the prompt, which is the parent, smaller: each time by
+/// another factor, because a change that was there before is not made again.
+fn blocks(user: &str, number: u64) -> String {
     let line = user.lines().find(|line| line.starts_with("value = ")).unwrap_or("value = 1.0");
     let value: f64 = line.trim_start_matches("value = ").trim().parse().unwrap_or(1.0);
+    let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    let factor = 0.5 + 0.4 * mixed as f64 / f64::from(u32::MAX);
     // Away from zero again, so that every program of a long run is a new one.
-    let next = if value.abs() < 1e-300 { 1.7 } else { value * 0.5 };
+    let next = if value.abs() < 1e-300 { 1.0 + factor } else { value * factor };
     format!("program.txt\n<<<<<<< SEARCH\n{line}\n=======\nvalue = {next:?}\n>>>>>>> REPLACE\n")
 }
 
@@ -316,7 +319,9 @@ mod tests {
 
     #[test]
     fn the_block_finds_the_number() {
-        let block = blocks("# The program\nvalue = 0.25\n# more\nvalue = 9.0\n");
+        let text = "# The program\nvalue = 0.25\n# more\nvalue = 9.0\n";
+        let block = blocks(text, 0);
         assert!(block.contains("SEARCH\nvalue = 0.25\n=======\nvalue = 0.125\n"), "{block}");
+        assert_ne!(block, blocks(text, 1));
     }
 }

@@ -116,11 +116,9 @@ pub(super) const INVARIANTS: &[Invariant] = &[
         "anyhow",
         &["forerunner-fuzz", "xtask", "forerunner-tests"],
     ),
-    only_these(
-        "only mcp speaks the Model Context Protocol",
-        "rmcp",
-        &["forerunner-mcp"],
-    ),
+    only_these("only mcp speaks the Model Context Protocol", "rmcp", &["forerunner-mcp"]),
+    only_these("only models knows providers of models", "genai", &["forerunner-models"]),
+    only_these("only models has a network client", "reqwest", &["forerunner-models"]),
     only_these(
         "only mcp and models are asynchronous",
         "tokio",
