@@ -39,9 +39,9 @@ An MCP client starts this command and talks to it over standard input and output
 standard error. For Claude Code:
   claude mcp add forerunner -- forerunner mcp --environment nanogpt --track cpu --out /path/of/run
 
-The run is an ordinary one: `forerunner log`, `show` and `report` read it. It waits for clients with
-one child at a time for each slot (`--set run.slots=2` for more), and ends when its budget is used up
-(`--set budget.evaluations=50`).";
+The run is an ordinary one: `forerunner log`, `show`, `ideas` and `report` read it. It waits for
+clients with one child at a time for each slot (`--set run.slots=2` for more), and ends when its
+budget is used up (`--set budget.evaluations=50`). See docs/mcp.md.";
 
 /// Serve a run to agents over the Model Context Protocol: they read the task, check and submit
 /// programs, and read what was measured, under the rules of any mutator.

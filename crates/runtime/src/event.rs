@@ -102,7 +102,7 @@ pub enum EventKind {
         repaired: bool,
     },
     /// An iteration is complete: measured, rejected or failed.
-    Evaluated(Evaluated),
+    Evaluated(Box<Evaluated>),
     /// A program is better than every one before.
     NewBest {
         /// The iteration that found it.

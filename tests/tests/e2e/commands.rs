@@ -2,12 +2,15 @@
 
 use forerunner_tests::{Hook, Scratch};
 
-const COMMANDS: [&str; 10] = [
+const COMMANDS: [&str; 13] = [
     "run",
     "evaluate",
     "show",
     "report",
+    "ideas",
+    "calls",
     "log",
+    "mcp",
     "plugin list",
     "plugin inspect",
     "data prepare",

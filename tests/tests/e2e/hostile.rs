@@ -180,7 +180,7 @@ fn started(objectives: Objectives, frontier: Vec<Objective>) -> EventKind {
 }
 
 fn evaluated(iteration: &Iteration, evaluation: Evaluation) -> Event {
-    event(EventKind::Evaluated(Evaluated {
+    event(EventKind::Evaluated(Box::new(Evaluated {
         iteration: iteration.iteration,
         generation: 0,
         mutator: iteration.mutator.clone(),
@@ -192,7 +192,7 @@ fn evaluated(iteration: &Iteration, evaluation: Evaluation) -> Event {
         evaluation,
         on_frontier: true,
         duplicate: false,
-    }))
+    })))
 }
 
 /// An attempt at a record that the replay refuses.

@@ -294,6 +294,47 @@ fn a_client_that_hangs_up_loses_nothing() {
 }
 
 #[test]
+fn ctrl_c_answers_who_waits_and_ends() {
+    let scratch = Scratch::new();
+    let slow = "--set environment.config.evaluate_seconds=0.5";
+    let mut rude = Rude::start(&scratch, &format!("--environment trivial --out run {slow}"));
+    rude.greet();
+    let submission = submit("value = 0.5\n", "half");
+    rude.request(
+        1,
+        "tools/call",
+        json!({ "name": "submit", "arguments": submission["arguments"] }),
+    );
+    wait_until_kept(&scratch);
+    kill(Pid::from_raw(rude.child.id() as i32), Signal::SIGINT).expect("it runs");
+    // The client does not hang up: it holds its end of standard input until the server is gone.
+    let input = rude.child.stdin.take();
+    let (code, stdout, stderr) = rude.hang_up();
+    drop(input);
+    assert_eq!(code, Some(130), "{stderr}");
+    let answers = parse_lines(&stdout);
+    let answer = answers.iter().find(|answer| answer["id"] == 1).expect("an answer");
+    let text = answer["result"]["content"][0]["text"].as_str().expect("a text");
+    // Measured to its end, or not begun and kept for later.
+    let measured = scratch.log("run").evaluated().len() == 1;
+    let expected =
+        if measured { "verdict: accepted" } else { "the run ended before your submission" };
+    assert!(text.starts_with(expected), "{text}");
+}
+
+/// Waits until the run has kept a submission.
+fn wait_until_kept(scratch: &Scratch) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let folder = scratch.path().join("run");
+    let kept =
+        || Store::read(&folder).is_ok_and(|store| store.calls().is_ok_and(|c| !c.is_empty()));
+    while !kept() {
+        assert!(Instant::now() < deadline, "the submission is not kept");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
 fn a_submission_outlives_the_server() {
     let Some(python) = python("mcp::a_submission_outlives_the_server") else { return };
     let scratch = Scratch::new();
@@ -306,14 +347,7 @@ fn a_submission_outlives_the_server() {
         "tools/call",
         json!({ "name": "submit", "arguments": submission["arguments"] }),
     );
-    let deadline = Instant::now() + Duration::from_secs(120);
-    let folder = scratch.path().join("run");
-    let kept =
-        || Store::read(&folder).is_ok_and(|store| store.calls().is_ok_and(|c| !c.is_empty()));
-    while !kept() {
-        assert!(Instant::now() < deadline, "the submission is not kept");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_until_kept(&scratch);
     kill(Pid::from_raw(rude.child.id() as i32), Signal::SIGKILL).expect("it runs");
     drop(rude.child.wait());
     scratch.log("run").verdicts_of_exactly(0);

@@ -2,9 +2,12 @@
 //! a script. Template stage, switch, idea, implementation, failing check, repair, success; then the same
 //! without a server.
 
-use forerunner_scripted_model::{Asked, Reply, Server};
+use forerunner_scripted_model::{Asked, Reply, Script, Server};
 use forerunner_tests::{Scratch, workspace};
 use std::path::Path;
+
+/// Script and run file, as documented.
+const EXAMPLE: &str = "tests/scripted-model/examples/speedrun";
 
 /// What must never be seen anywhere.
 const KEY: &str = "sk-proj-Zr7Qm2Xv9Lk4Wd8Ns3Tb6Yh1Jc5";
@@ -18,96 +21,32 @@ fn short_reference(scratch: &Scratch) {
     scratch.write("short.rs", short);
 }
 
+/// The run file that the documentation shows, on the short reference, with a key.
 fn run_file(scratch: &Scratch, server: &Server) {
     short_reference(scratch);
+    let text = std::fs::read_to_string(workspace().join(EXAMPLE).with_extension("toml"));
+    let text = text.expect("the example's run file");
     let (reference, url) = (scratch.path().join("short.rs"), server.base_url());
-    let text = format!(
-        r#"
-        [environment]
-        name = "nanogpt"
-        config = {{ track = "cpu", windows = 16, reference = {reference:?} }}
-
-        [[mutator]]
-        name = "llm"
-        [mutator.config]
-        schedule = {{ template_iterations = 2 }}
-        [[mutator.config.models]]
-        name = "sage"
-        provider = "openai"
-        model = "sage-1"
-        base_url = "{url}"
-        key_env = "SAGE_KEY"
-        price = {{ input = 2.0, output = 8.0 }}
-
-        [selector]
-        name = "islands"
-
-        [run]
-        children = 2
-
-        [budget]
-        evaluations = 4
-        dollars = 1.0
-        "#
-    );
+    let text = text
+        .replace(
+            "track = \"cpu\"",
+            &format!("track = \"cpu\", windows = 16, reference = {reference:?}"),
+        )
+        .replace("http://127.0.0.1:8089/v1", &url)
+        .replace("[selector]", "key_env = \"SCRIPTED_KEY\"\n\n[selector]");
     scratch.write("models.toml", text);
 }
 
-fn idea(summary: &str, mechanism: &str) -> String {
-    format!(
-        "{{\"summary\": \"{summary}\", \"mechanism\": \"{mechanism}\", \"why_here\": \"the loss \
-         falls slowly\", \"expected_gain\": [0.01, 0.05], \"refutation\": \"the loss is higher\"}}"
-    )
-}
-
-fn block(search: &str, replace: &str) -> String {
-    format!("main.rs\n<<<<<<< SEARCH\n{search}\n=======\n{replace}\n>>>>>>> REPLACE\n")
-}
-
-const RATE: &str = "const LEARNING_RATE: f64 = 5e-3;";
-const BETA2: &str = "const BETA2: f64 = 0.95;";
-const CLIP: &str = "const CLIP: f64 = 1.0;";
-const MLP: &str = "        x + self.mlp_out.forward(&gelu(&hidden)?)? // (B, T, C)";
-
 /// What the model says. It knows one thing too many: an operation that does not exist.
-fn sage(asked: &Asked) -> Reply {
-    let question = asked.last_user();
-    let sharper =
-        ("Squared ReLU in the hidden layer", "It is sharper than GELU and costs less time");
-    let looser = ("Clip gradients at a larger norm", "Clipping slows the first steps down");
-    let text = if question.contains("Your change failed its check") {
-        assert!(question.contains("relu_square"), "the compiler's words come back: {question}");
-        block(MLP, &MLP.replace("gelu", "relu_squared"))
-    } else if question.contains("Carry out exactly this idea") {
-        match question.contains(sharper.0) {
-            true => block(MLP, &MLP.replace("gelu", "relu_square")),
-            false => block(CLIP, "const CLIP: f64 = 2.0;"),
-        }
-    } else if question.contains("BLOCKS") {
-        let (summary, why, change) = match asked.number {
-            0 => (
-                "A higher learning rate",
-                "Twelve steps are few",
-                block(RATE, "const LEARNING_RATE: f64 = 1e-2;"),
-            ),
-            _ => (
-                "Forget squares faster",
-                "Their mean is young",
-                block(BETA2, "const BETA2: f64 = 0.9;"),
-            ),
-        };
-        format!("{}\n\n{change}", idea(summary, why))
-    } else {
-        let (summary, why) = if asked.number == 2 { sharper } else { looser };
-        idea(summary, why)
-    };
-    // Escapes must not reach anybody's terminal.
-    Reply::text(format!("\u{1b}[31mThinking.\u{1b}[0m\n\n{text}")).usage(1000, 100)
+fn script() -> impl Fn(&Asked) -> Reply + Send + Sync + 'static {
+    let text = std::fs::read_to_string(workspace().join(EXAMPLE).with_extension("json"));
+    let script = Script::parse(&text.expect("the example's script")).expect("a script");
+    move |asked| script.answer(asked)
 }
 
 fn with_key(scratch: &Scratch, arguments: &str) -> forerunner_tests::Done {
     let mut command = scratch.command(arguments);
-    command.env("SAGE_KEY", KEY);
+    command.env("SCRIPTED_KEY", KEY);
     scratch.done(command)
 }
 
@@ -129,7 +68,7 @@ fn assert_no_secret_below(folder: &Path) {
 
 #[test]
 fn a_scripted_search_goes_through_all_stages_and_is_replayed_offline() {
-    let server = Server::guarded(KEY, sage).expect("a local server");
+    let server = Server::guarded(KEY, script()).expect("a local server");
     let scratch = Scratch::new();
     run_file(&scratch, &server);
     let run = with_key(&scratch, "run models.toml --out run --log trace");
@@ -155,15 +94,18 @@ fn a_scripted_search_goes_through_all_stages_and_is_replayed_offline() {
     let third = log.of("evaluated").find(|event| event["iteration"] == 3).expect("evaluated");
     assert_eq!(third["repairs"], 1, "{third}");
     assert_eq!(third["idea"]["stage"], "meta");
-    assert_eq!(third["idea"]["model"], "sage");
+    assert_eq!(third["idea"]["model"], "scripted");
     let failed = log.of("check_failed").next().expect("a failed check");
     assert_eq!((&failed["iteration"], &failed["cause"]), (&3.into(), &"compile".into()));
-    // 7 calls of 1,000 tokens in and 100 out.
+    // 7 calls of 9,000 tokens in and 400 out.
     let dollars = log.summary()["cost"]["dollars"].as_f64().expect("a number");
-    assert!((dollars - 7.0 * (1000.0 * 2.0 + 100.0 * 8.0) / 1e6).abs() < 1e-9, "{dollars}");
+    assert!((dollars - 7.0 * (9000.0 * 1.0 + 400.0 * 4.0) / 1e6).abs() < 1e-9, "{dollars}");
+
+    let asked = server.asked();
+    assert!(asked[4].last_user().contains("relu_square"), "the compiler's words come back");
 
     let told = scratch.forerunner("log run").good();
-    for words in ["Squared ReLU in the hidden layer", "relu_square", "sage", "implementation"] {
+    for words in ["Squared ReLU in the hidden layer", "relu_square", "scripted", "implementation"] {
         assert!(told.contains(words), "{words}: {told}");
     }
     assert!(!told.contains('\u{1b}'), "{told:?}");
@@ -190,7 +132,7 @@ fn a_scripted_search_goes_through_all_stages_and_is_replayed_offline() {
 
 #[test]
 fn a_wrong_key_is_told_from_a_missing_one_and_neither_is_shown() {
-    let server = Server::guarded("another", sage).expect("a local server");
+    let server = Server::guarded("another", script()).expect("a local server");
     let scratch = Scratch::new();
     run_file(&scratch, &server);
     let done = with_key(&scratch, "run models.toml --out wrong --log debug");
@@ -203,7 +145,7 @@ fn a_wrong_key_is_told_from_a_missing_one_and_neither_is_shown() {
 
     scratch.forerunner("run models.toml --out missing").good();
     let call = scratch.log("missing").of("called").next().expect("a call").to_string();
-    assert!(call.contains("SAGE_KEY"), "it names the variable: {call}");
+    assert!(call.contains("SCRIPTED_KEY"), "it names the variable: {call}");
     assert_eq!(server.count(), asked, "nobody is asked without a key");
     assert_no_secret_below(scratch.path());
 }

@@ -274,7 +274,7 @@ impl<'a> Book<'a> {
             self.hold(step.clone());
         }
         let (best, on_frontier) = self.count(&entry.iteration, &entry.evaluation);
-        self.hold(EventKind::Evaluated(Evaluated {
+        self.hold(EventKind::Evaluated(Box::new(Evaluated {
             iteration: *iteration,
             generation: entry.iteration.generation,
             mutator: mutator.clone(),
@@ -286,7 +286,7 @@ impl<'a> Book<'a> {
             evaluation: outline(&entry.evaluation),
             on_frontier,
             duplicate: entry.iteration.duplicate,
-        }));
+        })));
         if let (true, Some(program)) = (best, &entry.iteration.program) {
             self.hold(EventKind::NewBest {
                 iteration: *iteration,

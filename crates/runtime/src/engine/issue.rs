@@ -147,15 +147,18 @@ impl Search<'_> {
         let iteration = self.next;
         self.next += 1;
         let seed = Seed(self.config.run.seed);
-        let Some(parent) = self.member(&selection.parent)? else {
+        let (parent, inspirations) = self.book.store.reading(|| {
+            let mut inspirations = Vec::new();
+            for id in &selection.inspirations {
+                inspirations.extend(self.member(id)?);
+            }
+            Ok::<_, RunError>((self.member(&selection.parent)?, inspirations))
+        })?;
+        let Some(parent) = parent else {
             let error =
                 Error::failed(format!("it chose `{}`, which is not stored", selection.parent));
             return Err(self.selector_error(error));
         };
-        let mut inspirations = Vec::new();
-        for id in &selection.inspirations {
-            inspirations.extend(self.member(id)?);
-        }
         let request = ProposalRequest {
             iteration,
             seed: seed.derive("propose", iteration).0,
