@@ -198,20 +198,21 @@ impl History {
             .filter_map(|number| self.tried(number, parent))
             .take(most)
             .collect();
-        let credits = self.records.iter().rev().take(CREDITED).filter(|r| !r.model.is_empty());
-        Known {
-            before,
-            tried,
-            total: self.records.len(),
-            credits: credits
-                .map(|record| Credit {
-                    model: record.model.clone(),
-                    gain: record.gain().unwrap_or(0.0).max(0.0),
-                    cost: record.cost,
-                })
-                .collect(),
-            ideas_first: self.ideas_first.is_some(),
-        }
+        let ideas_first = self.ideas_first.is_some();
+        Known { before, tried, total: self.records.len(), ideas_first }
+    }
+
+    /// Model, gain and cost of the latest outcomes before this number, latest first. After
+    /// [`History::known`], which settles what they gained.
+    pub(crate) fn credits(&self, before: u64) -> Vec<Credit> {
+        let numbers = (self.first..before).rev().take(CREDITED);
+        let records = numbers.filter_map(|number| self.record(number));
+        let credit = |record: &Record| Credit {
+            model: record.model.clone(),
+            gain: record.gain().unwrap_or(0.0).max(0.0),
+            cost: record.cost,
+        };
+        records.filter(|record| !record.model.is_empty()).map(credit).collect()
     }
 
     fn record(&self, number: u64) -> Option<&Record> {

@@ -3,7 +3,7 @@
 use crate::{
     ask::{Ask, connect},
     bandit::{self, Arm, Rules},
-    config::{Config, CreditPer},
+    config::{Config, CreditPer, Ensemble},
     context::{compose, finding_views, value},
     details::{Details, Tag},
     history::{History, Known},
@@ -103,7 +103,11 @@ impl Llm {
             discount: self.config.discount,
         };
         let mut random = Random::new(Seed(request.seed).derive("llm.model", 0).0);
-        let first = bandit::choose(&arms, &known.credits, rules, &mut random);
+        let credits = match rules.ensemble {
+            Ensemble::Bandit => self.history().credits(known.before),
+            Ensemble::Weights => Vec::new(),
+        };
+        let first = bandit::choose(&arms, &credits, rules, &mut random);
         let names = models.iter().map(|model| model.name.clone());
         names.clone().skip(first).chain(names.take(first)).collect()
     }

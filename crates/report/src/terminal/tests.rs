@@ -25,7 +25,7 @@ fn evaluated(at: f64, iteration: u64, program: char, evaluation: Evaluation) -> 
     let idea = Idea { summary: format!("idea\t{iteration}\x1b[2J"), ..Idea::default() };
     event(
         at,
-        EventKind::Evaluated(Evaluated {
+        EventKind::Evaluated(Box::new(Evaluated {
             iteration,
             generation: 1,
             mutator: "tuner".to_owned(),
@@ -37,7 +37,7 @@ fn evaluated(at: f64, iteration: u64, program: char, evaluation: Evaluation) -> 
             on_frontier: evaluation.is_accepted(),
             duplicate: false,
             evaluation,
-        }),
+        })),
     )
 }
 

@@ -22,8 +22,6 @@ pub(crate) struct Known {
     pub(crate) tried: Vec<Tried>,
     /// How many ideas are remembered.
     pub(crate) total: usize,
-    /// Model, gain and cost of the latest outcomes, latest first.
-    pub(crate) credits: Vec<Credit>,
     /// Whether two-stage prompting has begun before.
     pub(crate) ideas_first: bool,
 }

@@ -57,7 +57,7 @@ fn ideas_on_the_same_parent_come_first_then_the_best_then_the_latest() {
         ]
     );
     assert_eq!((known.before, known.total), (5, 5));
-    let gains: Vec<f64> = known.credits.iter().map(|credit| credit.gain).collect();
+    let gains: Vec<f64> = history.credits(known.before).iter().map(|credit| credit.gain).collect();
     assert_eq!(gains, [0.0, 0.5, 0.0, 0.0, 0.25]);
 }
 
@@ -87,7 +87,7 @@ fn the_same_program_made_again_gains_nothing() {
         shown(&known),
         ["here good under another name made the program of #1 again", "here good measured +25.0 %"]
     );
-    let gains: Vec<f64> = known.credits.iter().map(|credit| credit.gain).collect();
+    let gains: Vec<f64> = history.credits(known.before).iter().map(|credit| credit.gain).collect();
     assert_eq!(gains, [0.0, 0.25]);
 }
 
@@ -111,7 +111,10 @@ fn failed_proposals_are_credited_by_what_stands_behind_their_error() {
     let mut history = History::default();
     history.add(&failed);
     let known = history.known(&ProgramId("a".to_owned()), &objectives(), 4);
-    assert_eq!(known.credits, [Credit { model: "slow".to_owned(), gain: 0.0, cost }]);
+    assert_eq!(
+        history.credits(known.before),
+        [Credit { model: "slow".to_owned(), gain: 0.0, cost }]
+    );
     assert!(known.tried.is_empty());
 }
 
