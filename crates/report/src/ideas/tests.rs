@@ -1,3 +1,5 @@
+//! What is told of ideas.
+
 use super::*;
 use forerunner_core::{Answer, Call, Evaluation, Finding, Interval, Objective};
 use forerunner_runtime::store::Iteration;

@@ -1,3 +1,5 @@
+//! Which programs have one form, and which must not.
+
 use super::form;
 use forerunner_core::Program;
 use proptest::prelude::*;

@@ -100,7 +100,11 @@ pub(super) const INVARIANTS: &[Invariant] = &[
     ),
     never_reaches("the command links no tensors", "forerunner-cli", "candle-core"),
     never_reaches("the NanoGPT plugin links no tensors", "forerunner-nanogpt", "candle-core"),
-    only_these("only the runtime knows the store's database", "rusqlite", &["forerunner-runtime"]),
+    only_these(
+        "only the runtime knows the store's database, and tests that spoil one",
+        "rusqlite",
+        &["forerunner-runtime", "forerunner-tests"],
+    ),
     invariant(
         "the runtime never prints",
         Rule::NoMacros { folder: "crates/runtime/src", macros: PRINTING },
@@ -109,7 +113,7 @@ pub(super) const INVARIANTS: &[Invariant] = &[
     only_these(
         "only commands read arguments",
         "clap",
-        &["forerunner-cli", "forerunner-fuzz", "xtask"],
+        &["forerunner-cli", "forerunner-fuzz", "forerunner-scripted-model", "xtask"],
     ),
     only_these(
         "anyhow stays out of libraries",
