@@ -82,7 +82,10 @@ impl From<StoreError> for Failure {
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         let code = match &error {
-            RunError::Config(_) | RunError::Changed(_) | RunError::NotReplayable { .. } => USAGE,
+            RunError::Config(_)
+            | RunError::Changed(_)
+            | RunError::NotReplayable { .. }
+            | RunError::IsReplay { .. } => USAGE,
             RunError::NotRecorded { .. } | RunError::Diverged { .. } => DIVERGED,
             RunError::Store(_) => STORE,
             RunError::Interrupted => INTERRUPTED,

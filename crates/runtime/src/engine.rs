@@ -26,7 +26,7 @@ use crate::{
     event::{Event, Summary},
     executor::{Launch, StartError},
     registry::{PluginError, Registry},
-    store::StoreError,
+    store::{Store, StoreError},
     verification::VerificationError,
     worker::Hello,
 };
@@ -97,6 +97,17 @@ pub enum RunError {
         iteration: u64,
         /// What is different.
         difference: String,
+    },
+    /// A replay is resumed.
+    #[error(
+        "{folder} is a replay of {recorded}, which asks nobody\nhint: `forerunner run --replay {recorded}` starts it again; `forerunner run --resume {recorded}` goes on with the run itself",
+        folder = folder.display()
+    )]
+    IsReplay {
+        /// Its folder.
+        folder: PathBuf,
+        /// The folder of the run that it repeats.
+        recorded: String,
     },
     /// A run cannot be replayed.
     #[error("{folder} cannot be replayed: {reason}", folder = folder.display())]
@@ -244,15 +255,11 @@ pub fn resumed_config(
     given: Option<RunFile>,
     sets: &[String],
 ) -> Result<RunFile, RunError> {
-    let store = crate::store::Store::read(folder)?;
-    let mut frozen = store.config()?;
-    // What was confirmed stays confirmed: the settings of the last session, not of the first.
-    if let Some(text) = store.meta(confirm::SETTINGS)? {
-        frozen.confirm = serde_json::from_str(&text).map_err(|error| StoreError::Value {
-            path: folder.to_owned(),
-            message: format!("settings of the confirmation: {error}"),
-        })?;
+    let store = Store::read(folder)?;
+    if let Some(recorded) = store.meta(replay::REPLAY_OF)? {
+        return Err(RunError::IsReplay { folder: folder.to_owned(), recorded });
     }
+    let frozen = frozen_config(&store)?;
     let given = match given {
         Some(given) => given,
         None if sets.is_empty() => return Ok(frozen),
@@ -260,4 +267,17 @@ pub fn resumed_config(
     };
     let conflicts = frozen.conflicts(&given);
     if conflicts.is_empty() { Ok(given) } else { Err(RunError::Changed(conflicts.join("\n  "))) }
+}
+
+/// The configuration that a run began with, and that of the confirmation which it had last: what was
+/// confirmed stays confirmed.
+fn frozen_config(store: &Store) -> Result<RunFile, StoreError> {
+    let mut frozen = store.config()?;
+    if let Some(text) = store.meta(confirm::SETTINGS)? {
+        frozen.confirm = serde_json::from_str(&text).map_err(|error| StoreError::Value {
+            path: store.folder().to_owned(),
+            message: format!("settings of the confirmation: {error}"),
+        })?;
+    }
+    Ok(frozen)
 }

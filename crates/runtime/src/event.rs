@@ -97,9 +97,9 @@ pub enum EventKind {
         cause: Cause,
         /// The reasons.
         findings: Vec<Finding>,
-        /// Whether the mutator mended it; if not, the evaluation says the same.
+        /// What became of it.
         #[serde(default)]
-        repaired: bool,
+        repair: Repair,
     },
     /// An iteration is complete: measured, rejected or failed.
     Evaluated(Box<Evaluated>),
@@ -223,6 +223,19 @@ impl EventKind {
     pub fn is_live_only(&self) -> bool {
         matches!(self, Self::Progress { .. } | Self::Tick)
     }
+}
+
+/// What became of a proposal that failed its check.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Repair {
+    /// The mutator mended it; the next check is of the mended one.
+    Made,
+    /// The mutator gave up: the evaluation has the same findings.
+    #[default]
+    GivenUp,
+    /// The mutator was not asked: the repairs, or the money, were used up.
+    NotAsked,
 }
 
 /// One complete iteration.

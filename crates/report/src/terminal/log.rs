@@ -8,7 +8,7 @@ use crate::number::{count, duration, money, number};
 use crate::record::word;
 use crate::sanitize;
 use forerunner_core::{Evaluation, Metrics, Objectives, Severity};
-use forerunner_runtime::event::{Called, EndReason, Evaluated, Event, EventKind, Summary};
+use forerunner_runtime::event::{Called, EndReason, Evaluated, Event, EventKind, Repair, Summary};
 
 /// Columns of the first word after the time.
 const LABEL: usize = 10;
@@ -34,8 +34,7 @@ pub(super) fn line(event: &Event, status: &Status, quiet: bool) -> Option<Line> 
         EventKind::Called(_) | EventKind::CheckFailed { .. } | EventKind::Evaluated(_) if quiet => {
             None
         }
-        EventKind::CheckFailed { repaired: false, .. } => None,
-        EventKind::CheckFailed { iteration, cause, findings, .. } => {
+        EventKind::CheckFailed { iteration, cause, findings, repair: Repair::Made, .. } => {
             let first = findings.iter().find(|finding| finding.severity == Severity::Error);
             let why = first.or(findings.first()).map_or(String::new(), |finding| {
                 format!(": {} {}", foreign(&finding.rule), foreign(&finding.message))

@@ -227,21 +227,24 @@ impl<'a> Book<'a> {
 
     /// Writes a complete iteration, with the events so far.
     pub(super) fn write(&mut self, entry: &Entry, seed: u64) -> Result<(), RunError> {
+        self.note_form(entry)?;
         let Entry { iteration, program, evaluation, .. } = entry;
         let events = &self.unwritten;
         self.store.record_iteration(iteration, program.as_ref(), seed, evaluation, events)?;
         self.written();
-        self.note_form(entry)
+        Ok(())
     }
 
     /// Writes a complete iteration whose events must wait for those of earlier ones.
     pub(super) fn write_ahead(&mut self, entry: &Entry, seed: u64) -> Result<(), RunError> {
+        self.note_form(entry)?;
         let Entry { iteration, program, evaluation, .. } = entry;
         self.store.record_iteration(iteration, program.as_ref(), seed, evaluation, &[])?;
-        self.note_form(entry)
+        Ok(())
     }
 
-    /// Makes a measured program known by its normal form.
+    /// Makes a measured program known by its normal form; before it is written, so that none is
+    /// written without. A form whose program is not stored is that of none.
     fn note_form(&mut self, entry: &Entry) -> Result<(), RunError> {
         let measured = !matches!(entry.evaluation.verdict, Verdict::Failed(_));
         match (&entry.form, &entry.iteration.program) {

@@ -8,7 +8,11 @@ use super::{
     search::Search,
     slots::Ticket,
 };
-use crate::{config::Mode, event::EventKind, store::Iteration};
+use crate::{
+    config::Mode,
+    event::EventKind,
+    store::{Iteration, StoreError},
+};
 use forerunner_core::{Cause, Evaluation, EvaluationRequest, Outcome, Program, Standing, Verdict};
 use std::time::Instant;
 
@@ -98,17 +102,47 @@ impl Search<'_> {
             std::mem::take(&mut self.twins).into_iter().partition(|(of, _)| *of == child);
         self.twins = waiting;
         let ready: Vec<(u64, Entry)> = ready;
+        if ready.is_empty() {
+            return Ok(());
+        }
+        let Some(original) = self.book.store.iteration(child)? else {
+            let message = format!("iteration {child} was completed and is not stored");
+            return Err(
+                StoreError::Value { path: self.book.store.folder().to_owned(), message }.into()
+            );
+        };
+        if matches!(original.evaluation.verdict, Verdict::Failed(_)) {
+            // That may have been the worker's fault.
+            return self.measure_apart(ready);
+        }
         for (_, mut entry) in ready {
-            let Some(original) = self.book.store.iteration(child)? else { continue };
-            entry.iteration.program = original.iteration.program;
+            entry.iteration.program.clone_from(&original.iteration.program);
             if let Some(id) = &entry.iteration.program {
                 entry.program = self.book.store.program(id)?;
             }
-            let mut evaluation = original.evaluation;
+            let mut evaluation = original.evaluation.clone();
             evaluation.findings = self.book.store.findings(original.evaluation_id)?;
             entry.evaluation = evaluation;
             entry.iteration.duplicate = true;
             self.complete(entry)?;
+        }
+        Ok(())
+    }
+
+    /// Measures each of the children that waited for another one.
+    fn measure_apart(&mut self, ready: Vec<(u64, Entry)>) -> Result<(), RunError> {
+        for (_, entry) in ready {
+            let iteration = entry.iteration.iteration;
+            let Some(program) = entry.program.clone() else { continue };
+            if !self.answer_from_recording(Ticket::Child(iteration), &program)? {
+                let request = EvaluationRequest::new(program, self.search_seed());
+                let parent = match &entry.iteration.parent {
+                    Some(parent) => self.book.store.program(parent)?,
+                    None => None,
+                };
+                self.send_request(Ticket::Child(iteration), request, parent);
+            }
+            self.measuring.insert(iteration, entry);
         }
         Ok(())
     }
@@ -154,14 +188,18 @@ impl Search<'_> {
 
     /// Puts a mutator aside that makes no proposals.
     fn note_proposal(&mut self, entry: &Entry) {
+        if self.recording.is_some() {
+            return;
+        }
         let name = &entry.iteration.mutator;
         let Some(mutator) = self.config.mutators.iter().position(|one| one.name == *name) else {
             return;
         };
-        let made = entry.evaluation.verdict != Verdict::Failed(Cause::Mutator);
-        if self.recording.is_some() {
-            return;
-        }
+        // Answers that were of no use (a veto, a repetition) are no outage.
+        let answered =
+            |step: &EventKind| matches!(step, EventKind::Called(call) if call.failure.is_none());
+        let made = entry.evaluation.verdict != Verdict::Failed(Cause::Mutator)
+            || entry.steps.iter().any(answered);
         if let Some(pause) = self.standby.note(mutator, made, Instant::now()) {
             let reason = entry.evaluation.findings.first().map_or("", |one| &one.message);
             let message = format!(

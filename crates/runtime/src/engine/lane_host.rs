@@ -55,8 +55,8 @@ impl<'a> LaneHost<'a> {
 
     /// What the run that is replayed has of this call; an error when it has none.
     fn replayed(&self, call: &Call) -> Option<Result<Answer>> {
-        let recording = self.context.recording.as_ref()?;
-        let found = recording.lock().unwrap_or_else(PoisonError::into_inner).answer(&call.key());
+        let store = &self.context.recorded.as_ref()?.store;
+        let found = store.lock().unwrap_or_else(PoisonError::into_inner).answer(&call.key());
         Some(match found {
             Ok(Some(answer)) => Ok(answer),
             Ok(None) => {
@@ -117,13 +117,20 @@ impl Host for LaneHost<'_> {
             self.remember(call, &answer)?;
             return Ok(Some(answer));
         }
-        let known = match self.context.calls.find(&call.key()) {
+        let key = call.key();
+        let known = match self.context.calls.find(&key) {
             Ok(known) => known,
             Err(error) => return Err(self.fatal(error.into())),
         };
+        let orphans = &self.context.orphans;
+        let paid = orphans.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
         // What failed before a run was cut off is worth another try.
         let known = known.filter(|answer| matches!(answer.outcome, Answered::Reply { .. }));
         if let Some(answer) = &known {
+            // Whoever recalls it counts it.
+            if let Some(cost) = paid {
+                self.context.unspend(&cost);
+            }
             self.note(call, answer);
         }
         Ok(known)
@@ -136,6 +143,10 @@ impl Host for LaneHost<'_> {
     }
 
     fn spend(&self, cost: &Cost) {
+        // A number that is none would switch the budget off.
+        let dollars =
+            if cost.dollars > 0.0 && cost.dollars.is_finite() { cost.dollars } else { 0.0 };
+        let cost = &Cost { dollars, ..*cost };
         self.notes().cost += *cost;
         self.context.spend(cost);
     }

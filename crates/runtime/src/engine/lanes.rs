@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     config::{Budget, RunFile},
-    event::EventKind,
+    event::{EventKind, Repair},
     executor::{Call, Launch, Lost, Worker},
     store::{Calls, Store},
 };
@@ -17,6 +17,7 @@ use forerunner_core::{
     ProposalRequest, RepairRequest,
 };
 use std::{
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Condvar, Mutex, PoisonError},
     time::Duration,
 };
@@ -58,6 +59,22 @@ impl Prepared {
         self.steps.extend(notes.calls.into_iter().map(EventKind::Called));
         self.cost += notes.cost;
     }
+}
+
+/// What a replay has of the run that it repeats, for the lanes.
+pub(super) struct Recorded {
+    pub(super) store: Mutex<Store>,
+    /// Checks after which the mutator was not asked, by iteration and repairs before.
+    pub(super) not_asked: BTreeSet<(u64, u32)>,
+}
+
+/// A mutator of this process may panic as well as one behind the plugin interface, which guards it.
+fn guarded<T>(call: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).unwrap_or_else(|payload| {
+        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+        Err(Error::Panicked(text.unwrap_or_else(|| "a panic without text".to_owned())))
+    })
 }
 
 /// A mutator with how it is scheduled.
@@ -109,7 +126,9 @@ pub(super) struct LaneContext {
     /// What models were asked.
     pub(super) calls: Calls,
     /// The run that is replayed: models are not asked again.
-    pub(super) recording: Option<Mutex<Store>>,
+    pub(super) recorded: Option<Recorded>,
+    /// Calls that were paid for before the run was cut off, for proposals that are made again.
+    pub(super) orphans: Mutex<BTreeMap<String, Cost>>,
     budget: Budget,
     /// Spent in all, by proposals under way as well.
     spent: Mutex<Cost>,
@@ -124,7 +143,7 @@ impl LaneContext {
         control: Control,
         config: &RunFile,
         messages: Sender<Message>,
-        (calls, recording): (Calls, Option<Store>),
+        (calls, recorded): (Calls, Option<Recorded>),
     ) -> Self {
         let settings = &config.run;
         let checkers = bounded(settings.checkers);
@@ -141,7 +160,8 @@ impl LaneContext {
             timeout: Duration::from_secs_f64(settings.evaluation_timeout_seconds),
             messages,
             calls,
-            recording: recording.map(Mutex::new),
+            recorded,
+            orphans: Mutex::default(),
             budget: config.budget.clone(),
             spent: Mutex::default(),
             checkers,
@@ -151,6 +171,14 @@ impl LaneContext {
     /// Counts what was spent, now or before the run was resumed.
     pub(super) fn spend(&self, cost: &Cost) {
         *self.spent.lock().unwrap_or_else(PoisonError::into_inner) += *cost;
+    }
+
+    /// Takes back what will be counted again.
+    pub(super) fn unspend(&self, cost: &Cost) {
+        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        spent.tokens_in = spent.tokens_in.saturating_sub(cost.tokens_in);
+        spent.tokens_out = spent.tokens_out.saturating_sub(cost.tokens_out);
+        spent.dollars = (spent.dollars - cost.dollars).max(0.0);
     }
 
     /// Spent in all.
@@ -218,7 +246,8 @@ impl LaneContext {
     /// Works on jobs until there are no more.
     pub(super) fn serve(&self, jobs: &Receiver<Job>) {
         for job in jobs {
-            let message = if self.control.is_stopping() {
+            let broke = self.recorded.is_none() && self.budget.is_spent(&self.spent());
+            let message = if broke || self.control.is_stopping() {
                 self.gate.pass(job.turn);
                 None
             } else {
@@ -240,7 +269,7 @@ impl LaneContext {
         if entry.parallel {
             self.gate.pass(turn);
         }
-        let proposal = entry.object.propose(&request, &host);
+        let proposal = guarded(|| entry.object.propose(&request, &host));
         self.gate.pass(turn);
 
         let mut prepared = Prepared {
@@ -260,7 +289,7 @@ impl LaneContext {
         prepared.take(host.take_notes());
         let mut proposal = match proposal {
             Ok(proposal) => proposal,
-            Err(Error::Cancelled) => return None,
+            Err(Error::Cancelled) if self.control.is_stopping() => return None,
             Err(error) => {
                 let message = format!("mutator `{}`: {error}", entry.name);
                 let finding = Finding::error("mutator/error", message);
@@ -273,7 +302,7 @@ impl LaneContext {
             // What came with the proposal instead of being reported when it was spent.
             prepared.cost += proposal.cost;
             self.spend(&proposal.cost);
-            let (cause, findings) = match self.try_proposal(&proposal, &mut prepared)? {
+            let (cause, mut findings) = match self.try_proposal(&proposal, &mut prepared)? {
                 Ok(remarks) => {
                     prepared.form = prepared.program.as_ref().and_then(forerunner_workbench::form);
                     prepared.outcome = Ok(remarks);
@@ -286,47 +315,59 @@ impl LaneContext {
                 attempt: prepared.repairs,
                 cause,
                 findings: findings.clone(),
-                repaired: false,
+                repair: Repair::NotAsked,
             });
             let failed_check = prepared.steps.len() - 1;
-            let worthwhile = prepared.repairs < self.repairs
-                && cause != Cause::Worker
-                && !self.budget.is_spent(&self.spent());
-            let repaired = if worthwhile {
-                entry.object.repair(
-                    &RepairRequest {
-                        request: prepared.request.clone(),
-                        proposal: proposal.clone(),
-                        program: prepared.program.clone(),
-                        cause,
-                        findings: findings.clone(),
-                        attempt: prepared.repairs + 1,
-                    },
-                    &host,
-                )
+            let said = |steps: &mut Vec<EventKind>, what: Repair| {
+                if let Some(EventKind::CheckFailed { repair, .. }) = steps.get_mut(failed_check) {
+                    *repair = what;
+                }
+            };
+            let repaired = if cause != Cause::Worker && self.asks_for_repair(&prepared) {
+                said(&mut prepared.steps, Repair::GivenUp);
+                let request = RepairRequest {
+                    request: prepared.request.clone(),
+                    proposal: proposal.clone(),
+                    program: prepared.program.clone(),
+                    cause,
+                    findings: findings.clone(),
+                    attempt: prepared.repairs + 1,
+                };
+                guarded(|| entry.object.repair(&request, &host))
             } else {
                 Ok(None)
             };
             prepared.take(host.take_notes());
             match repaired {
                 Ok(Some(next)) => {
-                    if let EventKind::CheckFailed { repaired, .. } =
-                        &mut prepared.steps[failed_check]
-                    {
-                        *repaired = true;
-                    }
+                    said(&mut prepared.steps, Repair::Made);
                     prepared.repairs += 1;
                     proposal = next;
                     if !proposal.idea.summary.is_empty() {
                         prepared.idea = proposal.idea.clone();
                     }
                 }
-                Err(Error::Cancelled) => return None,
-                Ok(None) | Err(_) => {
+                Err(Error::Cancelled) if self.control.is_stopping() => return None,
+                Ok(None) => {
+                    prepared.outcome = Err(Box::new(Evaluation::refused(cause, findings)));
+                    return Some(prepared);
+                }
+                Err(error) => {
+                    let message = format!("mutator `{}`, mending it: {error}", entry.name);
+                    findings.push(Finding::warning("mutator/repair", message));
                     prepared.outcome = Err(Box::new(Evaluation::refused(cause, findings)));
                     return Some(prepared);
                 }
             }
+        }
+    }
+
+    /// Whether the mutator is asked to mend what failed its check: in a replay, whether it was.
+    fn asks_for_repair(&self, prepared: &Prepared) -> bool {
+        let (iteration, attempt) = (prepared.iteration, prepared.repairs);
+        match &self.recorded {
+            Some(recorded) => !recorded.not_asked.contains(&(iteration, attempt)),
+            None => attempt < self.repairs && !self.budget.is_spent(&self.spent()),
         }
     }
 

@@ -5,21 +5,25 @@
 use super::{
     RunError,
     confirm::Wanted,
-    lanes::Prepared,
+    lanes::{Prepared, Recorded},
     search::{Message, Search},
     slots::Ticket,
 };
 use crate::{
-    config::{Mode, RunFile},
-    event::{EndReason, EventKind},
+    config::{Level, Mode, RunFile},
+    event::{EventKind, Repair},
     store::{Store, StoreError, StoredIteration},
 };
 use forerunner_core::{Evaluation, Program, ProgramId, Slice};
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     path::Path,
+    sync::Mutex,
     time::Instant,
 };
+
+/// The store's note of which run it repeats.
+pub(super) const REPLAY_OF: &str = "replay_of";
 
 /// Most characters of an event in an error.
 const SHOWN: usize = 400;
@@ -42,7 +46,8 @@ pub(super) struct Recording {
 /// # Errors
 /// When there is no run, or none that can be replayed.
 pub fn replayed_config(folder: &Path) -> Result<RunFile, RunError> {
-    let mut config = super::resumed_config(folder, None, &[])?;
+    let store = Store::read(folder)?;
+    let mut config = super::frozen_config(&store)?;
     let refuse = |reason: &str| {
         Err(RunError::NotReplayable { folder: folder.to_owned(), reason: reason.to_owned() })
     };
@@ -53,14 +58,8 @@ pub fn replayed_config(folder: &Path) -> Result<RunFile, RunError> {
              run with `--set run.mode=generations` what is to be replayed",
         );
     }
-    let store = Store::read(folder)?;
     let done: Vec<u64> = store.iterations()?.iter().map(|one| one.iteration.iteration).collect();
-    let mut complete =
-        done.iter().zip(0..).take_while(|(number, index)| **number == *index).count();
-    if ended_for_money(&store)? {
-        // Repairs were left out when the money was gone, and nobody knows of which children.
-        complete = (complete.saturating_sub(1)) / config.run.children * config.run.children + 1;
-    }
+    let complete = done.iter().zip(0..).take_while(|(number, index)| **number == *index).count();
     if complete < 2 {
         return refuse("no child is complete\nhint: `forerunner run --resume` goes on with it");
     }
@@ -68,23 +67,20 @@ pub fn replayed_config(folder: &Path) -> Result<RunFile, RunError> {
     config.budget.seconds = None;
     config.budget.dollars = None;
     config.budget.tokens = None;
-    if store.confirmations(config.confirm.slice)?.is_empty() {
-        config = config.confirming(None)?;
-    } else {
-        // A record's measurements are secret until they are made, and are made once.
-        config = config.confirming(Some(crate::config::Level::Claim))?;
-    }
-    Ok(config)
+    // A record's measurements are secret until they are made, and are made once.
+    let level = was_confirmed(&store)?.then_some(Level::Claim);
+    Ok(config.confirming(level)?)
 }
 
-fn ended_for_money(store: &Store) -> Result<bool, StoreError> {
-    let mut ended = false;
+/// Whether the last session of a run came to the end of its confirmation.
+fn was_confirmed(store: &Store) -> Result<bool, StoreError> {
+    let mut confirmed = false;
     store.each_event(&mut |event| {
         if let EventKind::RunFinished(summary) = event.kind {
-            ended = matches!(summary.reason, EndReason::Dollars | EndReason::Tokens);
+            confirmed = summary.confirmation.is_some();
         }
     })?;
-    Ok(ended)
+    Ok(confirmed)
 }
 
 impl Recording {
@@ -104,6 +100,33 @@ impl Recording {
             .map(|one| (one.program, one.seed, slice, one.evaluation))
             .collect();
         Ok(Self { store, iterations, order, waiting: BTreeMap::new(), confirmations })
+    }
+
+    /// The same for the lanes.
+    pub(super) fn for_lanes(folder: &Path) -> Result<Recorded, RunError> {
+        let store = Store::read(folder)?;
+        let mut not_asked = BTreeSet::new();
+        store.each_event(&mut |event| {
+            if let EventKind::CheckFailed { iteration, attempt, repair, .. } = event.kind
+                && repair == Repair::NotAsked
+            {
+                not_asked.insert((iteration, attempt));
+            }
+        })?;
+        Ok(Recorded { store: Mutex::new(store), not_asked })
+    }
+
+    /// Whether this run and the recorded one are of the same environment and hooks.
+    pub(super) fn is_of(&self, own: &Store) -> Result<(), RunError> {
+        for what in ["environment", "hooks"] {
+            let (then, now) = (self.store.meta(what)?, own.meta(what)?);
+            let (then, now) = (then.unwrap_or_default(), now.unwrap_or_default());
+            if then != now {
+                let difference = format!("{what}: `{then}` → `{now}`");
+                return Err(RunError::Diverged { iteration: 0, difference });
+            }
+        }
+        Ok(())
     }
 
     /// The measurement of an iteration, as it was made.
@@ -223,7 +246,7 @@ impl Search<'_> {
             };
             return Err(RunError::Diverged { iteration, difference });
         }
-        let calls = self.book.store.calls()?.len() as u64;
+        let calls = self.book.store.count_calls()?;
         let recorded = recording.store.folder().display().to_string();
         self.book.emit(EventKind::Replayed { recorded, iterations: last, calls });
         Ok(())
@@ -238,7 +261,7 @@ fn cut(text: &str) -> String {
 /// and the event as JSON. And how often the run was started or taken up.
 #[expect(clippy::type_complexity, reason = "used once, right above")]
 fn outcomes(store: &Store, last: u64) -> Result<(Vec<(u64, bool, String)>, usize), RunError> {
-    let (mut outcomes, mut sessions, mut latest) = (Vec::new(), 0, 0);
+    let (mut outcomes, mut sessions) = (Vec::new(), 0);
     store.each_event(&mut |event| {
         let (iteration, passing) = match &event.kind {
             EventKind::RunStarted { .. } => {
@@ -252,11 +275,10 @@ fn outcomes(store: &Store, last: u64) -> Result<(Vec<(u64, bool, String)>, usize
                 (*iteration, false)
             }
             EventKind::Evaluated(evaluated) => (evaluated.iteration, false),
-            EventKind::Confirmed { .. } => (latest, false),
+            // Confirmations are looked up by program and seed, in whatever order they end.
             _ => return,
         };
         if iteration <= last {
-            latest = latest.max(iteration);
             outcomes.push((iteration, passing, crate::store::json(&event.kind)));
         }
     })?;

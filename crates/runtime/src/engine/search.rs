@@ -5,7 +5,7 @@ use super::{
     book::{Book, Entry},
     cores::Cores,
     lanes::{self, Gate, Job, LaneContext, LaneMutator, Prepared},
-    replay::Recording,
+    replay::{REPLAY_OF, Recording},
     resume,
     slots::{Measure, Slot, Ticket},
     standby::Standby,
@@ -121,11 +121,17 @@ impl<'a> Search<'a> {
         let launch = options.launch()?;
         let RunOptions { config, folder, resume, registry, control, core_locks, .. } = options;
         let recording = match &options.replay {
-            Some(recorded) => Some((Recording::open(recorded, &config)?, Store::read(recorded)?)),
+            Some(recorded) => {
+                Some((Recording::open(recorded, &config)?, Recording::for_lanes(recorded)?))
+            }
             None => None,
         };
         let cores = Cores::claim(config.run.slots, core_locks.as_deref(), &folder);
-        let store = if resume { Store::open(&folder)? } else { Store::create(&folder, &config)? };
+        let mut store =
+            if resume { Store::open(&folder)? } else { Store::create(&folder, &config)? };
+        if let Some(recorded) = &options.replay {
+            store.set_meta(REPLAY_OF, &recorded.display().to_string())?;
+        }
 
         // Workers load the environment while this thread loads the other plugins.
         let (sender, messages) = unbounded();
@@ -238,6 +244,9 @@ impl<'a> Search<'a> {
         self.book.begin(spec);
         let hooks = self.load_hooks()?;
         let stored = resume::check(&mut self.book, &reference, &hooks)?;
+        if let Some(recording) = &self.recording {
+            recording.is_of(&self.book.store)?;
+        }
         self.book.emit(EventKind::RunStarted {
             run: self.book.store.folder().display().to_string(),
             environment: self.book.task.name.clone(),
@@ -341,7 +350,8 @@ impl<'a> Search<'a> {
             repairs: 0,
             duplicate: false,
         };
-        let entry = Entry::stored(iteration, Some(reference.clone()), evaluation);
+        let mut entry = Entry::stored(iteration, Some(reference.clone()), evaluation);
+        entry.form = forerunner_workbench::form(reference);
         self.book.hold(EventKind::Reference {
             program: reference.id(),
             evaluation: super::book::outline(&entry.evaluation),
@@ -466,7 +476,10 @@ impl<'a> Search<'a> {
                     if let Some(mut entry) = self.measuring.remove(&child) {
                         let remarks = std::mem::take(&mut entry.evaluation.findings);
                         entry.evaluation = *evaluation;
-                        entry.evaluation.findings.splice(0..0, remarks);
+                        // A recorded measurement has them already.
+                        if self.recording.is_none() {
+                            entry.evaluation.findings.splice(0..0, remarks);
+                        }
                         self.complete(entry)?;
                         self.complete_twins(child)?;
                     }

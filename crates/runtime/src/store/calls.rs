@@ -164,6 +164,17 @@ impl Store {
         rows.map(short).collect::<rusqlite::Result<_>>().map_err(self.error())
     }
 
+    /// How many calls there are.
+    ///
+    /// # Errors
+    /// When the store is damaged.
+    pub(crate) fn count_calls(&self) -> Result<u64> {
+        self.connection
+            .query_row("SELECT COUNT(*) FROM calls", [], |row| row.get::<_, i64>(0))
+            .map(|count| count as u64)
+            .map_err(self.error())
+    }
+
     /// The calls whose addresses begin with `prefix`, in full.
     ///
     /// # Errors
@@ -223,7 +234,7 @@ impl Store {
         program: &forerunner_core::ProgramId,
     ) -> Result<(), StoreError> {
         self.connection
-            .prepare_cached("INSERT OR IGNORE INTO forms VALUES (?1, ?2)")
+            .prepare_cached("INSERT OR REPLACE INTO forms VALUES (?1, ?2)")
             .and_then(|mut statement| statement.execute([form, &program.0]))
             .map(drop)
             .map_err(self.error())
