@@ -8,7 +8,10 @@ pub use hook::HookEntry;
 
 use forerunner_core::Cost;
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 /// A run file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -131,7 +134,8 @@ fn one() -> f64 {
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// A generation of children is selected, measured and inserted together: replays
-    /// identically when its parts are deterministic.
+    /// identically when its parts are deterministic (but for which of two siblings that are the
+    /// same program counts as the first).
     #[default]
     Generations,
     /// A child is selected whenever there is room: keeps the slots busy.
@@ -270,6 +274,11 @@ impl RunFile {
             self.mutators.iter().all(|m| m.weight.is_finite() && m.weight >= 0.0)
                 && self.mutators.iter().any(|m| m.weight > 0.0),
             "mutator weights must be finite, not negative, and not all zero\nhint: leave `weight` out for equal shares",
+        )?;
+        let names: BTreeSet<&str> = self.mutators.iter().map(|entry| &*entry.name).collect();
+        check(
+            names.len() == self.mutators.len(),
+            "a mutator is there twice\nhint: outcomes are told to mutators by name; give one entry the settings of both, for example several `models`",
         )?;
         if let Some(complaint) = HookEntry::complaint(&self.hooks) {
             check(false, complaint)?;

@@ -162,22 +162,30 @@ impl Population {
         }
     }
 
-    /// The best elite, then by turns one from the island (any) and one from the elites (by rank).
+    /// The best elite, then by turns one from the island (any), one from the elites (by rank) and one
+    /// from another island (any), where there is one.
     fn inspirations(&self, island: u32, parent: &Entry, random: &mut Random) -> Vec<Arc<Entry>> {
         let wanted = self.config.inspirations;
         let mut chosen: Vec<Arc<Entry>> = Vec::with_capacity(wanted);
         let members = self.members_or_elites(island);
         let elites = self.archive.entries();
+        let others: Vec<usize> = (0..self.islands.len())
+            .filter(|other| *other != island as usize && !self.islands[*other].members().is_empty())
+            .collect();
         let best = elites.iter().take(2).find(|entry| entry.id != parent.id);
         chosen.extend(best.filter(|_| wanted > 0).cloned());
         for draw_idx in 0..wanted * DRAWS_PER_INSPIRATION {
             if chosen.len() >= wanted {
                 break;
             }
-            let entry = if draw_idx % 2 == 0 {
-                &members[random.index(members.len())]
-            } else {
-                &elites[random.ranked(elites.len(), self.config.pressure)]
+            let turns = if others.is_empty() { 2 } else { 3 };
+            let entry = match draw_idx % turns {
+                0 => &members[random.index(members.len())],
+                1 => &elites[random.ranked(elites.len(), self.config.pressure)],
+                _ => {
+                    let strangers = self.islands[others[random.index(others.len())]].members();
+                    &strangers[random.index(strangers.len())]
+                }
             };
             if entry.id != parent.id && chosen.iter().all(|other| other.id != entry.id) {
                 chosen.push(Arc::clone(entry));

@@ -280,3 +280,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn some_inspirations_come_from_another_island() {
+    let config = Config { islands: 2, elites: 2, ..Config::default() };
+    let islands = started(config);
+    insert(&islands, &standing(0, 0, 9.0, 5.0));
+    for (iteration, island, seconds) in [(1, 0, 5.0), (2, 0, 6.0), (3, 1, 8.0), (4, 1, 8.5)] {
+        let width = 5.0 * 10_f64.powi(iteration as i32 % 3);
+        insert(&islands, &standing(iteration, island, seconds, width));
+    }
+    let selections = select(&islands, 5, 40, 3);
+    let of_first = selections.iter().filter(|selection| selection.island == 0);
+    let seen: BTreeSet<_> = of_first.flat_map(|selection| selection.inspirations.clone()).collect();
+    assert!(seen.contains(&id(3)) && seen.contains(&id(4)), "no elites, and elsewhere: {seen:?}");
+}

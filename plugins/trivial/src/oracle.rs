@@ -63,7 +63,13 @@ impl Oracle {
 
     /// A number between 0.5 and 1 from outside.
     fn ask(&self, request: &ProposalRequest, ordinal: u32, host: &dyn Host) -> Result<f64> {
-        let question = format!("what becomes of {}?", request.parent.id);
+        // All that a prompt may quote: siblings must be told the same, whenever they are made.
+        let ProposalRequest { parent, failures, stagnant, .. } = request;
+        let failures = failures.len();
+        let question = format!(
+            "{} failed {failures} times; {stagnant} without a new best: what now?",
+            parent.id
+        );
         let call = Call {
             model: "oracle".to_owned(),
             purpose: if ordinal < self.config.calls { "idea" } else { "repair" }.to_owned(),

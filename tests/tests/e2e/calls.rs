@@ -190,3 +190,30 @@ fn the_run_goes_on_with_the_mutators_that_remain() {
     let verdicts = scratch.log("both").verdicts_of_exactly(60);
     assert_eq!((verdicts["mutator"], verdicts["accepted"]), (3, 57));
 }
+
+#[test]
+fn runs_of_all_kinds_are_replayed() {
+    let scratch = oracle();
+    // Two slots confirm in an order of their own, money ends in the middle, programs fail.
+    let runs = [
+        ("slots", "--set run.slots=2 --set confirm.finalists=2"),
+        ("money", "--set budget.dollars=2.6 --set budget.evaluations=40"),
+        ("hangs", "--set run.slots=2 --set run.ahead=3 --set budget.evaluations=11"),
+    ];
+    for (name, options) in runs {
+        scratch.forerunner(&format!("run oracle.toml --out {name} {options}")).good();
+        let done = asked(&scratch);
+        let replayed = scratch.forerunner(&format!("run --replay {name} --out {name}-again"));
+        assert_eq!(replayed.code, Some(0), "{name}: {}", replayed.failure());
+        assert_eq!(asked(&scratch), done, "{name}");
+    }
+    assert_eq!(scratch.log("money").summary()["reason"], "dollars");
+    insta::assert_snapshot!(scratch.forerunner("run --resume money-again").failure(), @"
+    exit 2
+    error: money-again is a replay of money, which asks nobody
+    hint: `forerunner run --replay money` starts it again; `forerunner run --resume money` goes on with the run itself
+    ");
+    // A run that went on after it had ended is one run.
+    scratch.forerunner("run --resume money --set budget.dollars=4.2").good();
+    scratch.forerunner("run --replay money --out money-more").good();
+}

@@ -68,9 +68,24 @@ pub(super) struct Book<'a> {
     pub(super) failures: BTreeMap<String, u64>,
     pub(super) iterations: u64,
     pub(super) accepted: u64,
+    outlook: Outlook,
+}
+
+/// What mutators get to know of the run besides programs.
+#[derive(Clone, Default)]
+pub(super) struct Outlook {
     /// Children counted since the best program was found.
     pub(super) stagnant: u64,
-    recent_failures: VecDeque<(ProgramId, Attempt)>,
+    /// The latest attempts that came to nothing, with their parents.
+    failures: VecDeque<(ProgramId, Attempt)>,
+}
+
+impl Outlook {
+    /// The latest attempts on a parent that failed or were not believed, at most three.
+    pub(super) fn failures_of(&self, parent: &ProgramId) -> Vec<Attempt> {
+        let of_parent = self.failures.iter().rev().filter(|(id, _)| id == parent);
+        of_parent.take(3).map(|(_, attempt)| attempt.clone()).collect()
+    }
 }
 
 impl<'a> Book<'a> {
@@ -90,8 +105,7 @@ impl<'a> Book<'a> {
             failures: BTreeMap::new(),
             iterations: 0,
             accepted: 0,
-            stagnant: 0,
-            recent_failures: VecDeque::new(),
+            outlook: Outlook::default(),
         }
     }
 
@@ -151,7 +165,7 @@ impl<'a> Book<'a> {
     pub(super) fn count(&mut self, iteration: &Iteration, evaluation: &Evaluation) -> (bool, bool) {
         if iteration.iteration > 0 {
             self.iterations += 1;
-            self.stagnant += 1;
+            self.outlook.stagnant += 1;
         }
         match evaluation.verdict {
             Verdict::Accepted => {
@@ -161,7 +175,7 @@ impl<'a> Book<'a> {
                     self.task.objectives.compare(&evaluation.metrics, best) == Ordering::Less
                 });
                 if best {
-                    self.stagnant = 0;
+                    self.outlook.stagnant = 0;
                     self.best = Some((id.clone(), evaluation.metrics.clone()));
                 }
                 if iteration.iteration > 0 {
@@ -211,18 +225,17 @@ impl<'a> Book<'a> {
 
     fn remember(&mut self, iteration: &Iteration, cause: Cause, evaluation: &Evaluation) {
         let Some(parent) = &iteration.parent else { return };
-        if self.recent_failures.len() == REMEMBERED_FAILURES {
-            self.recent_failures.pop_front();
+        if self.outlook.failures.len() == REMEMBERED_FAILURES {
+            self.outlook.failures.pop_front();
         }
         let attempt =
             Attempt { idea: iteration.idea.clone(), cause, findings: evaluation.findings.clone() };
-        self.recent_failures.push_back((parent.clone(), attempt));
+        self.outlook.failures.push_back((parent.clone(), attempt));
     }
 
-    /// The latest attempts on a parent that failed or were not believed, at most three.
-    pub(super) fn failures_of(&self, parent: &ProgramId) -> Vec<Attempt> {
-        let of_parent = self.recent_failures.iter().rev().filter(|(id, _)| id == parent);
-        of_parent.take(3).map(|(_, attempt)| attempt.clone()).collect()
+    /// What mutators get to know now.
+    pub(super) fn outlook(&self) -> &Outlook {
+        &self.outlook
     }
 
     /// Writes a complete iteration, with the events so far.
@@ -381,7 +394,7 @@ mod tests {
             assert!(outline(&evaluation).evidence.is_empty());
             assert_eq!(outline(&evaluation).findings, evaluation.findings);
         }
-        let attempts = book.failures_of(&parent);
+        let attempts = book.outlook().failures_of(&parent);
         let seen: Vec<_> = attempts
             .iter()
             .map(|one| (one.idea.summary.as_str(), one.cause, one.findings[0].message.as_str()))
@@ -393,6 +406,6 @@ mod tests {
         ];
         assert_eq!(seen, expected);
         assert_eq!(book.failures["rejected"] + book.failures["unverified"], 2);
-        assert!(book.failures_of(&Program::single("x", "9").id()).is_empty());
+        assert!(book.outlook().failures_of(&Program::single("x", "9").id()).is_empty());
     }
 }

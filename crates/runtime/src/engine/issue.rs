@@ -70,6 +70,7 @@ impl Search<'_> {
             .take(left.unwrap_or(size).min(size) as usize)
             .collect();
         self.generation.number = number;
+        self.generation.outlook.get_or_insert_with(|| self.book.outlook().clone());
         if self.generation.done.is_empty() {
             self.generation.next = first;
             let children = missing.len();
@@ -95,6 +96,7 @@ impl Search<'_> {
             return self.book.flush();
         }
         let done = std::mem::take(&mut self.generation.done);
+        self.generation.outlook = None;
         let full = done.len() == self.config.run.children;
         for (entry, announced) in done.into_values() {
             if !announced {
@@ -159,15 +161,17 @@ impl Search<'_> {
                 Error::failed(format!("it chose `{}`, which is not stored", selection.parent));
             return Err(self.selector_error(error));
         };
+        // Siblings know the same, also those that are made again after others were complete.
+        let outlook = self.generation.outlook.as_ref().unwrap_or(self.book.outlook());
         let request = ProposalRequest {
             iteration,
             seed: seed.derive("propose", iteration).0,
             task: self.book.task.clone(),
-            failures: self.book.failures_of(&selection.parent),
+            failures: outlook.failures_of(&selection.parent),
             parent,
             inspirations,
             island: selection.island,
-            stagnant: self.book.stagnant,
+            stagnant: outlook.stagnant,
         };
         let mutator = self.draw_mutator(iteration, seed.derive("mutator", iteration).unit());
         if let Some(jobs) = &self.jobs {

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{config::Mode, event::EventKind, store::StoredIteration};
 use forerunner_core::Program;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::PoisonError};
 
 /// Reads what the store holds and makes sure that it belongs to this environment and was judged by
 /// the same hooks. A new run gets both identities written down instead.
@@ -60,6 +60,7 @@ impl Search<'_> {
             })
             .collect();
         let last = stored.iter().map(|one| one.iteration.iteration).max().unwrap_or(0);
+        self.count_orphans(&stored)?;
         let children = self.config.run.children as u64;
         let generations = self.config.run.mode == Mode::Generations;
         let complete = |generation: u64, stored: &[StoredIteration]| {
@@ -95,6 +96,9 @@ impl Search<'_> {
             }
             let was_announced = is_reference || announced.contains(&entry.iteration.iteration);
             let is_open = Some(generation) == open;
+            if is_open {
+                self.generation.outlook.get_or_insert_with(|| self.book.outlook().clone());
+            }
             if was_announced {
                 self.book.count(&entry.iteration, &entry.evaluation);
             } else if !is_open {
@@ -107,5 +111,17 @@ impl Search<'_> {
             }
         }
         self.book.flush()
+    }
+
+    /// Counts what was paid for proposals that were cut off; they are made again, perhaps otherwise.
+    fn count_orphans(&self, stored: &[StoredIteration]) -> Result<(), RunError> {
+        let complete: BTreeSet<u64> = stored.iter().map(|one| one.iteration.iteration).collect();
+        let calls = self.book.store.calls()?;
+        let mut orphans = self.lanes.orphans.lock().unwrap_or_else(PoisonError::into_inner);
+        for call in calls.into_iter().filter(|call| !complete.contains(&call.iteration)) {
+            self.lanes.spend(&call.answer.cost);
+            orphans.insert(call.key, call.answer.cost);
+        }
+        Ok(())
     }
 }

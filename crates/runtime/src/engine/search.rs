@@ -2,7 +2,7 @@
 
 use super::{
     Control, RunError, RunOptions,
-    book::{Book, Entry},
+    book::{Book, Entry, Outlook},
     cores::Cores,
     lanes::{self, Gate, Job, LaneContext, LaneMutator, Prepared},
     replay::{REPLAY_OF, Recording},
@@ -100,6 +100,8 @@ pub(super) struct Generation {
     pub(super) number: u64,
     /// Next iteration to be announced.
     pub(super) next: u64,
+    /// What mutators knew when it began.
+    pub(super) outlook: Option<Outlook>,
     /// Complete children that wait for their turn; `true` when they are announced.
     pub(super) done: BTreeMap<u64, (Entry, bool)>,
 }
