@@ -27,14 +27,17 @@ pub enum Wire {
     ChatCompletions,
     /// Anthropic's messages.
     Messages,
+    /// OpenAI's embeddings.
+    Embeddings,
 }
 
 impl Wire {
-    /// What `path` is served as; `None` when it is neither.
+    /// What `path` is served as; `None` when it is none of these.
     pub(crate) fn of(path: &str) -> Option<Self> {
         match path.trim_end_matches('/') {
             path if path.ends_with("/chat/completions") => Some(Self::ChatCompletions),
             path if path.ends_with("/messages") => Some(Self::Messages),
+            path if path.ends_with("/embeddings") => Some(Self::Embeddings),
             _ => None,
         }
     }
@@ -62,8 +65,11 @@ impl Asked {
         parts.join("\n")
     }
 
-    /// The last thing the user said; empty when there is none.
+    /// The last thing the user said; empty when there is none. Of embeddings, the last input.
     pub fn last_user(&self) -> String {
+        if let Some(input) = self.inputs().last() {
+            return (*input).to_owned();
+        }
         let last = self.turns().filter(|(role, _)| *role == "user").last();
         last.map(|(_, content)| text_of(content)).unwrap_or_default()
     }
@@ -83,7 +89,17 @@ impl Asked {
     /// Tokens of the prompt, at four bytes each.
     pub(crate) fn tokens(&self) -> u64 {
         let said: usize = self.turns().map(|(_, content)| text_of(content).len()).sum();
-        (text_of(&self.body["system"]).len() + said).div_ceil(4) as u64
+        let embedded: usize = self.inputs().iter().map(|input| input.len()).sum();
+        (text_of(&self.body["system"]).len() + said + embedded).div_ceil(4) as u64
+    }
+
+    /// The texts that are to be embedded.
+    pub(crate) fn inputs(&self) -> Vec<&str> {
+        match &self.body["input"] {
+            Value::String(text) => vec![text],
+            Value::Array(texts) => texts.iter().filter_map(Value::as_str).collect(),
+            _ => Vec::new(),
+        }
     }
 
     /// Role and content of every turn.

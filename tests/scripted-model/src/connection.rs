@@ -105,7 +105,11 @@ fn give(asked: &Asked, connection: &TcpStream, shared: &Shared) -> io::Result<()
     shared.wait(reply.delay)?;
     let mut writer = connection;
     match &reply.content {
-        Content::Said(said) if asked.stream && !matches!(said.end, End::Failed(0)) => {
+        Content::Said(said)
+            if asked.stream
+                && asked.wire() != Wire::Embeddings
+                && !matches!(said.end, End::Failed(0)) =>
+        {
             stream(said, asked, &reply.headers, connection, shared)
         }
         Content::Said(said) => say(said, asked, &reply.headers, connection),

@@ -2,8 +2,10 @@
 //! tests and benchmarks of whatever talks to models, without a model and without a network.
 //!
 //! It answers chat completions (`POST …/chat/completions`) as OpenAI does and messages
-//! (`POST …/messages`) as Anthropic does, whole or as a stream, with their errors in their forms,
-//! and with every fault that a client meets in life: see [`Reply`].
+//! (`POST …/messages`) as Anthropic does, whole or as a stream, and embeddings
+//! (`POST …/embeddings`) as OpenAI does, with their errors in their forms, and with every fault that
+//! a client meets in life: see [`Reply`]. Whatever text a reply has, the vector of an embedding comes
+//! from the words of the input, unless that text is a JSON list of numbers.
 //!
 //! ```
 //! use forerunner_scripted_model::{Reply, Server};

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 /// Answers like a model, from a script: for demonstrations, tests and benchmarks without a network.
 ///
-/// Speaks OpenAI's chat completions and Anthropic's messages, whole and streamed, on 127.0.0.1.
+/// Speaks OpenAI's chat completions and embeddings and Anthropic's messages, whole and streamed, on
+/// 127.0.0.1.
 /// The first line of the output is the base URL. Serves until it is killed.
 #[derive(Debug, Parser)]
 #[command(name = "forerunner-scripted-model", version, after_long_help = FORMAT)]

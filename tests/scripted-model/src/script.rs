@@ -35,6 +35,10 @@ pub const FORMAT: &str = r#"SCRIPT FORMAT: a JSON list of rules. The first rule 
   empty: says nothing. malformed: no JSON. strange: JSON of another kind. hang: no response.
   closed: connection closed at once. half: connection closed half-way.
 
+EMBEDDINGS
+  `user` is the input. The vector comes from the words of the input, so that texts with common words
+  are near each other; a reply such as "[0.6, 0.8]" is the vector itself.
+
 EXAMPLE
   [
     {"when": {"number": 0}, "status": 429, "headers": {"retry-after": "1"}},

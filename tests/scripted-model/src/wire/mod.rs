@@ -1,6 +1,7 @@
 //! Replies in the providers' formats.
 
 mod chat_completions;
+mod embeddings;
 mod messages;
 
 use crate::asked::{Asked, Wire};
@@ -24,13 +25,15 @@ pub(crate) fn whole(said: &Said, asked: &Asked) -> Value {
     match asked.wire() {
         Wire::ChatCompletions => chat_completions::whole(said, asked),
         Wire::Messages => messages::whole(said, asked),
+        Wire::Embeddings => embeddings::whole(said, asked),
     }
 }
 
 /// The events of a reply that is streamed.
 pub(crate) fn events(said: &Said, asked: &Asked) -> Events {
     match asked.wire() {
-        Wire::ChatCompletions => chat_completions::events(said, asked),
+        // Vectors are not streamed: `connection` sends them whole, whatever was asked for.
+        Wire::ChatCompletions | Wire::Embeddings => chat_completions::events(said, asked),
         Wire::Messages => messages::events(said, asked),
     }
 }
@@ -43,7 +46,9 @@ pub(crate) fn error(
     asked: &Asked,
 ) -> Value {
     match asked.wire() {
-        Wire::ChatCompletions => chat_completions::error(status, message, code, asked),
+        Wire::ChatCompletions | Wire::Embeddings => {
+            chat_completions::error(status, message, code, asked)
+        }
         Wire::Messages => messages::error(status, message, asked),
     }
 }

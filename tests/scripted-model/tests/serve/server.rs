@@ -378,3 +378,30 @@ fn scripts_answer_by_rule() {
     assert_eq!(ask("", "say it twice").status, 404);
     assert_eq!(ask("the critic", "").json()["stop_reason"], "max_tokens");
 }
+
+#[test]
+fn embeddings_are_vectors_of_words() {
+    let server = Server::start(|asked| match asked.last_user().as_str() {
+        "given" => Reply::text("[0.5, -0.5]").usage(3, 0),
+        "error" => Reply::status(429),
+        _ => Reply::text("does not matter"),
+    });
+    let server = server.expect("a server");
+    let mut client = Client::new(&server);
+    let mut ask = |input: Value, stream: bool| {
+        client.ask("embeddings", &json!({ "model": "toy", "input": input, "stream": stream }))
+    };
+    let body = ask(json!(["larger batches", "Batches, larger!", "fewer layers"]), false).json();
+    assert_eq!((&body["object"], &body["model"]), (&json!("list"), &json!("toy")));
+    let data = body["data"].as_array().expect("a list");
+    assert_eq!((data.len(), &data[1]["index"]), (3, &json!(1)));
+    assert_eq!(data[0]["embedding"], data[1]["embedding"]);
+    assert_ne!(data[0]["embedding"], data[2]["embedding"]);
+    // 14, 16 and 12 bytes.
+    assert_eq!(body["usage"], json!({ "prompt_tokens": 11, "total_tokens": 11 }));
+    let body = ask(json!("given"), true).json();
+    assert_eq!(body["data"][0]["embedding"], json!([0.5, -0.5]));
+    assert_eq!(body["usage"]["total_tokens"], 3);
+    assert_eq!(ask(json!("error"), false).status, 429);
+    assert_eq!(server.asked()[0].wire(), Wire::Embeddings);
+}
