@@ -1,6 +1,7 @@
 //! End-to-end tests through the installed binary. One program, so that it is linked once; run a
 //! part of it with `cargo test -p forerunner-tests -- faults::`.
 
+mod agent;
 mod calls;
 mod commands;
 mod elsewhere;

@@ -151,3 +151,113 @@ fn a_wrong_key_is_told_from_a_missing_one_and_neither_is_shown() {
     assert_eq!(server.count(), asked, "nobody is asked without a key");
     assert_no_secret_below(scratch.path());
 }
+
+/// An idea in words of its own, and the change that makes the parent's number smaller.
+fn good(asked: &Asked) -> Reply {
+    let n = asked.number;
+    let question = asked.last_user();
+    let line = question.lines().find(|line| line.starts_with("value = ")).unwrap_or("value = 1.0");
+    let value: f64 = line.trim_start_matches("value = ").parse().expect("a number");
+    let next = value * (0.5 + 0.4 * (n as f64 * 0.618).fract());
+    let words: Vec<String> = (0..8).map(|k| format!("w{:x}", (n * 8 + k) * 7919 + 1)).collect();
+    let words = words.join(" ");
+    Reply::text(format!(
+        "{{\"summary\": \"{words}\", \"mechanism\": \"because {words}\", \"expected_gain\": [0.1, 0.5]}}\n\n\
+         program.txt\n<<<<<<< SEARCH\n{line}\n=======\nvalue = {next:?}\n>>>>>>> REPLACE\n"
+    ))
+}
+
+/// Everything that a provider may do, in turns, between good replies.
+fn moody(asked: &Asked) -> Reply {
+    let wrong = "An idea in prose.\n\nprogram.txt\n<<<<<<< SEARCH\nnot there\n=======\nx\n>>>>>>> REPLACE\n";
+    let second = std::time::Duration::from_secs(1);
+    match asked.number % 34 {
+        1 => Reply::malformed(),
+        3 => Reply::truncated("half a JSON"),
+        5 => Reply::empty(),
+        7 => Reply::huge(3 << 20),
+        9 => Reply::refusal("I would rather not."),
+        11 => Reply::status(401),
+        13 => Reply::status(429).retry_after(0.01),
+        15 => Reply::status(500),
+        17 => Reply::status(529),
+        19 => Reply::slow(second / 10, good(asked)),
+        21 => Reply::hang(),
+        23 => Reply::dropped("the beginning of an idea that never ends", 2),
+        25 => Reply::text(wrong),
+        27 => Reply::cut("{\"summary\": \"it was cut"),
+        29 => Reply::half(),
+        31 => Reply::strange(),
+        _ => good(asked),
+    }
+}
+
+#[test]
+fn nothing_that_a_provider_does_loses_an_iteration_or_starts_a_storm() {
+    const EVALUATIONS: usize = 40;
+    const ATTEMPTS: usize = 3;
+    for (provider, stream) in
+        [("openai", true), ("openai", false), ("anthropic", true), ("anthropic", false)]
+    {
+        let server = Server::start(moody).expect("a local server");
+        let scratch = Scratch::new();
+        let url = server.base_url();
+        let text = format!(
+            r#"
+            [environment]
+            name = "trivial"
+
+            [[mutator]]
+            name = "llm"
+            [mutator.config]
+            schedule = {{ template_iterations = 1000 }}
+            [[mutator.config.models]]
+            name = "moody"
+            provider = "{provider}"
+            model = "moody-1"
+            base_url = "{url}"
+            stream = {stream}
+            attempts = {ATTEMPTS}
+            max_tokens = 4000
+            timeout_seconds = 0.6
+            idle_timeout_seconds = 0.5
+            pace = {{ backoff = 0.01, backoff_cap = 0.02, circuit_failures = 0 }}
+
+            [selector]
+            name = "islands"
+
+            [run]
+            mode = "steady"
+            pause_seconds = 0.01
+
+            [budget]
+            evaluations = {EVALUATIONS}
+
+            [confirm]
+            finalists = 0
+            "#
+        );
+        scratch.write("moody.toml", text);
+        scratch.forerunner("run moody.toml --out run").good();
+        let log = scratch.log("run");
+        let verdicts = log.verdicts_of_exactly(EVALUATIONS as u64);
+        assert!(verdicts["accepted"] >= 20, "{provider}, stream {stream}: {verdicts:?}");
+        assert!(verdicts["mutator"] >= 1, "{provider}, stream {stream}: {verdicts:?}");
+        // Every request belongs to a call that the log has; none is sent more often than allowed.
+        let attempts: Vec<u64> =
+            log.of("called").map(|call| call["attempts"].as_u64().expect("a number")).collect();
+        assert_eq!(attempts.iter().sum::<u64>(), server.count() as u64, "{provider}, {stream}");
+        assert!(attempts.iter().all(|n| *n <= ATTEMPTS as u64), "{attempts:?}");
+        let failures: Vec<String> = log
+            .of("called")
+            .filter_map(|call| call["failure"].as_str()?.split(':').next().map(str::to_owned))
+            .collect();
+        for kind in ["refused", "unauthorized", "too_long"] {
+            let huge_is_taken_whole = kind == "too_long" && !stream;
+            assert!(
+                huge_is_taken_whole || failures.iter().any(|failure| failure == kind),
+                "{provider}, stream {stream}: no {kind} in {failures:?}"
+            );
+        }
+    }
+}

@@ -64,9 +64,6 @@ pub fn replayed_config(folder: &Path) -> Result<RunFile, RunError> {
         return refuse("no child is complete\nhint: `forerunner run --resume` goes on with it");
     }
     config.budget.evaluations = Some(complete as u64 - 1);
-    config.budget.seconds = None;
-    config.budget.dollars = None;
-    config.budget.tokens = None;
     // A record's measurements are secret until they are made, and are made once.
     let level = was_confirmed(&store)?.then_some(Level::Claim);
     Ok(config.confirming(level)?)

@@ -418,7 +418,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Whether the budget allows another child.
+    /// Whether the budget allows another child; in a replay, whether there was another one.
     pub(super) fn may_issue(&self) -> bool {
         let budget = &self.config.budget;
         !self.control.is_interrupted()
@@ -426,7 +426,7 @@ impl<'a> Search<'a> {
                 .evaluations
                 .is_none_or(|limit| self.book.iterations + (self.in_flight as u64) < limit)
             && !self.time_is_up()
-            && !budget.is_spent(&self.lanes.spent())
+            && (self.recording.is_some() || !budget.is_spent(&self.lanes.spent()))
             && !self.mutators_are_given_up()
     }
 
@@ -448,7 +448,9 @@ impl<'a> Search<'a> {
 
     fn time_is_up(&self) -> bool {
         let limit = self.config.budget.seconds;
-        limit.is_some_and(|limit| self.started.elapsed().as_secs_f64() >= limit)
+        // What ended the recorded run ends its repetition: the number of its iterations.
+        self.recording.is_none()
+            && limit.is_some_and(|limit| self.started.elapsed().as_secs_f64() >= limit)
     }
 
     /// Issues and completes children until the budget is used up.
