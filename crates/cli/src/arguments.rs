@@ -278,23 +278,26 @@ Examples:
   forerunner ideas runs/llm-001 --json | jq '.ideas[] | select(.hit == false) | .summary'
 
 A gain is relative to the parent, in the most important objective that both have, and comes from one
-seed each on the search's slice: part of every gain is luck. Duplicates of earlier programs have none.
-valid: the program passed its check. gained, of a model: the gains of its ideas added up, losses left
-out.
+seed each on the search's slice: part of every gain is luck, and children of one parent share the luck
+of its measurement. Duplicates of earlier programs have none. What a client expects over another
+program than the parent is not held against what came.
+valid: the program passed its check. Of a model: mean gain is that of its ideas, losses included;
+gained adds gains up, losses left out, which grows with the number of tries. Who had the idea has the
+gain, whoever wrote the program.
 
 --json prints one object, always with all ideas. Gains are fractions (0.1 is a tenth better), shares
 are objects with rate, low, high, n, confidence; what is not known is null:
   run, environment, track, note
   ideas[]       iteration, mutator, model, stage, island, parent, program, summary, mechanism,
                 refutation, expected_gain {low, high}, gain, hit, verdict, cause, improved,
-                duplicate, critic, cost {tokens_in, tokens_out, dollars}
+                valid, duplicate, critic, cost {tokens_in, tokens_out, dollars}
   calibration   coverage, nominal, below, above, error {mean, low, high, sd, n, confidence},
                 correlation, rank_correlation, brier, brier_of_base_rate
   groups        mutator[], model[], stage[], island[]: name, ideas, valid, accepted, improved,
                 calibration
   critic[]      the same, with a critic and without; empty where there is none
   models[]      model, calls, failures, tokens_in, tokens_out, dollars, seconds, gained,
-                gain_per_dollar, gain_per_1000_tokens";
+                mean_gain {mean, low, high, sd, n, confidence}, gain_per_dollar, gain_per_1000_tokens";
 
 /// Show a run's ideas: the list with expected and measured gains, then how well gains were foreseen,
 /// and who succeeded how often.

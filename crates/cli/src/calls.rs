@@ -2,7 +2,7 @@
 
 use crate::{arguments::Calls, failure::Failure, paths::latest_run};
 use forerunner_core::Answered;
-use forerunner_report::{call, call_json, calls as render};
+use forerunner_report::{call, call_json, calls as render, to_json};
 use forerunner_runtime::store::{Store, StoredCall};
 use serde_json::Value;
 use std::{
@@ -21,7 +21,7 @@ pub(crate) fn calls(arguments: &Calls) -> Result<ExitCode, Failure> {
     if let Some(key) = key {
         let stored = find(&store, &key)?;
         if arguments.json {
-            writeln!(out, "{}", call_json(&stored, true))?;
+            writeln!(out, "{}", to_json(&call_json(&stored, true))?)?;
         } else {
             write!(out, "{}", call(&stored))?;
         }
@@ -37,7 +37,7 @@ pub(crate) fn calls(arguments: &Calls) -> Result<ExitCode, Failure> {
     found.retain(fits);
     if arguments.json {
         let list: Value = found.iter().map(|stored| call_json(stored, false)).collect();
-        writeln!(out, "{list}")?;
+        writeln!(out, "{}", to_json(&list)?)?;
     } else {
         write!(out, "{}", render(&found))?;
     }

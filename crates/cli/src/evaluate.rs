@@ -93,7 +93,7 @@ pub(crate) fn evaluate(arguments: Evaluate, plugins: &[PathBuf]) -> Result<ExitC
     };
     let mut out = io::stdout();
     if arguments.json {
-        writeln!(out, "{}", report.json())?;
+        writeln!(out, "{}", forerunner_report::to_json(&report.json())?)?;
     } else if arguments.digest {
         write!(out, "{}", digest(&evaluation, &spec.objectives.0, None))?;
     } else {

@@ -271,7 +271,7 @@ fn verdict(report: &Report) -> &'static str {
 }
 
 fn to_json<T: serde::Serialize>(value: &T) -> Result<String, Failure> {
-    serde_json::to_string(value).map_err(|error| Failure::new(PLUGIN, error))
+    forerunner_report::to_json(value).map_err(|error| Failure::new(PLUGIN, error))
 }
 
 impl From<TemplateError> for Failure {

@@ -27,7 +27,7 @@ pub(crate) fn ideas(arguments: &Ideas) -> Result<ExitCode, Failure> {
     });
     let mut out = io::stdout();
     if arguments.json {
-        writeln!(out, "{}", ideas.json(by))?;
+        writeln!(out, "{}", forerunner_report::to_json(&ideas.json(by))?)?;
     } else {
         let order = match arguments.sort {
             IdeaOrder::Gain => Order::Gain,

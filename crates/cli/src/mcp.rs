@@ -1,18 +1,19 @@
 //! `forerunner mcp`.
 
 use crate::{
-    failure::{Failure, INTERRUPTED},
+    failure::{Failure, INTERRUPTED, PLUGIN},
     paths, run,
 };
 use clap::Args;
+use forerunner_core::Cost;
 use forerunner_mcp::{Access, Desk, MUTATOR, Quotas};
 use forerunner_report::terminal::{Live, Look, Stream};
 use forerunner_runtime::{
     config::RunFile,
     engine::{self, Control, OwnMutators, RunError, RunOptions},
-    event::{EndReason, Event, Summary},
+    event::{EndReason, Summary},
     registry::Registry,
-    store::Store,
+    store::{Store, StoreError},
 };
 use std::{
     collections::BTreeMap,
@@ -21,10 +22,15 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 /// Evaluations of a run that is started for an environment alone.
 const EVALUATIONS: u64 = 100;
+/// How long a session waits for another one that has the run.
+const PATIENCE: Duration = Duration::from_secs(30 * 60);
+/// How often it looks.
+const AGAIN: Duration = Duration::from_millis(300);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -49,7 +55,7 @@ budget is used up (`--set budget.evaluations=50`). See docs/mcp.md.";
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Mcp {
     /// Run file, or the name of a preset; its mutators are left out.
-    #[arg(value_name = "FILE|PRESET", required_unless_present_any = ["resume", "environment"])]
+    #[arg(value_name = "FILE|PRESET")]
     file: Option<String>,
     /// Search in this environment, without a run file.
     #[arg(long, value_name = "NAME", conflicts_with_all = ["file", "resume"])]
@@ -116,19 +122,19 @@ pub(crate) fn mcp(mut arguments: Mcp, plugins: &[PathBuf]) -> Result<ExitCode, F
         own_mutators: OwnMutators(BTreeMap::from([(MUTATOR.to_owned(), own)])),
         replay: None,
     };
-    let events = if resume { Store::read(&folder)?.events()? } else { Vec::new() };
     let search = std::thread::spawn({
         let desk = desk.clone();
-        move || search(options, &desk, &events)
+        move || search(&options, &desk)
     });
     let stopped = || control.is_interrupted();
     let served = match listener {
         Some((listener, access)) => forerunner_mcp::serve_http(&desk, listener, access, &stopped),
         None => forerunner_mcp::serve_stdio(&desk, arguments.client, &stopped),
     };
-    let interrupted = control.is_interrupted();
-    // What a client that has gone submitted is still measured and kept.
+    // What a client that has gone submitted is still measured and kept, and a search that is over is
+    // confirmed. Ctrl-C ends that too.
     desk.settle();
+    let interrupted = control.is_interrupted();
     control.interrupt();
     let panicked = |_| Err(Failure::usage("the search panicked, which is a bug of ours"));
     let summary = match search.join() {
@@ -142,8 +148,11 @@ pub(crate) fn mcp(mut arguments: Mcp, plugins: &[PathBuf]) -> Result<ExitCode, F
         run::write_report(&folder, false);
     }
     served.map_err(Failure::usage)?;
-    let stopped = summary.is_some_and(|summary| summary.reason == EndReason::Interrupted);
-    Ok(if stopped && interrupted { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
+    Ok(match summary.map(|summary| summary.reason) {
+        Some(EndReason::Interrupted) if interrupted => ExitCode::from(INTERRUPTED),
+        Some(EndReason::Mutators) => ExitCode::from(PLUGIN),
+        _ => ExitCode::SUCCESS,
+    })
 }
 
 /// Opens the port and says how to connect: on standard error, where progress goes.
@@ -174,7 +183,7 @@ fn stopped_early() -> Failure {
 }
 
 /// What `forerunner run` makes of the name of our mutator: in a replay, the submissions that were
-/// kept; else nothing, because nobody would submit anything.
+/// kept. Else nobody would submit anything, so the search must be over; then it can be confirmed.
 pub(crate) fn without_clients(
     config: &RunFile,
     folder: &Path,
@@ -183,20 +192,37 @@ pub(crate) fn without_clients(
     if forerunner_mcp::quotas(config).is_none() {
         return Ok(OwnMutators::default());
     }
-    if !replays {
+    if !replays && !is_searched(config, folder) {
         return Err(Failure::usage(
             "this run waits for clients: it has the mutator `mcp`\nhint: start it with \
-             `forerunner mcp`, and go on with it with `forerunner mcp --resume`",
+             `forerunner mcp`, and go on with it with `forerunner mcp --resume`; once its \
+             budget is used up, `forerunner run --resume` confirms it",
         ));
     }
     let kept: Arc<dyn forerunner_core::Mutator> = Desk::new(folder, Quotas::default());
     Ok(OwnMutators(BTreeMap::from([(MUTATOR.to_owned(), kept)])))
 }
 
+/// Whether the run in `folder` has used up its budget, so that there is nothing left to search. A
+/// budget of time is one of each session.
+fn is_searched(config: &RunFile, folder: &Path) -> bool {
+    let (mut made, mut spent) = (0, Cost::default());
+    let read = Store::read(folder).and_then(|store| {
+        store.each_iteration(&mut |one| {
+            made += u64::from(one.iteration.iteration > 0);
+            spent += one.iteration.cost;
+        })
+    });
+    let budget = &config.budget;
+    read.is_ok()
+        && (budget.evaluations.is_some_and(|limit| made >= limit) || budget.is_spent(&spent))
+}
+
 /// What to run, where, and whether it goes on there.
 fn run_file(arguments: &Mcp) -> Result<(RunFile, PathBuf, bool), Failure> {
     if let Some(folder) = &arguments.resume {
         let config = engine::resumed_config(folder, None, &arguments.set)?;
+        forerunner_mcp::fits(&config).map_err(Failure::usage)?;
         return Ok((config, folder.clone(), true));
     }
     let (file, name) = match (&arguments.file, &arguments.environment) {
@@ -204,7 +230,12 @@ fn run_file(arguments: &Mcp) -> Result<(RunFile, PathBuf, bool), Failure> {
         (None, Some(name)) => {
             (forerunner_mcp::file_for(name, arguments.track.as_deref(), EVALUATIONS)?, name)
         }
-        (None, None) => return Err(Failure::usage("no run file")),
+        (None, None) => {
+            return Err(Failure::usage(
+                "there is nothing to run\nhint: name a run file or a preset, `--environment NAME`, \
+                 or a run to go on with, `--resume RUN`; `forerunner mcp --help` shows examples",
+            ));
+        }
     };
     let defaults = Quotas::default();
     let quotas = Quotas {
@@ -213,10 +244,13 @@ fn run_file(arguments: &Mcp) -> Result<(RunFile, PathBuf, bool), Failure> {
     };
     let file = forerunner_mcp::configure(file, &quotas, arguments.with_mutators);
     let file = if arguments.set.is_empty() { file } else { file.with(&arguments.set)? };
+    forerunner_mcp::fits(&file).map_err(Failure::usage)?;
     let Some(folder) = &arguments.out else {
         return Ok((file, paths::next_run_folder(name), false));
     };
-    if !paths::is_run(folder) {
+    // A run that could not begin, perhaps for a misspelt name, is nothing to go on with. One that
+    // another process has just begun is.
+    if !is_measured(folder)? && !is_in_use(folder) {
         return Ok((file, folder.clone(), false));
     }
     // An agent's client starts the same command for each session. Quotas are the session's affair.
@@ -230,6 +264,20 @@ fn run_file(arguments: &Mcp) -> Result<(RunFile, PathBuf, bool), Failure> {
         entry.config = quotas(&frozen).unwrap_or_default();
     }
     Ok((engine::resumed_config(folder, Some(file), &[])?, folder.clone(), true))
+}
+
+/// Whether the folder holds a run with at least its reference measured.
+fn is_measured(folder: &Path) -> Result<bool, StoreError> {
+    match Store::read(folder) {
+        Ok(store) => Ok(store.reference()?.is_some()),
+        Err(StoreError::Missing { .. }) => Ok(false),
+        Err(other) => Err(other),
+    }
+}
+
+/// Whether another process works on the run in `folder`.
+fn is_in_use(folder: &Path) -> bool {
+    matches!(Store::open(folder), Err(StoreError::Busy { .. }))
 }
 
 /// Those of the run, unless this session has others.
@@ -248,7 +296,7 @@ fn quotas(arguments: &Mcp, config: &RunFile, folder: &Path) -> Result<Quotas, Fa
 }
 
 /// Runs the search to its end and tells the desk, whatever happens.
-fn search(options: RunOptions, desk: &Desk, before: &[Event]) -> Result<Summary, RunError> {
+fn search(options: &RunOptions, desk: &Desk) -> Result<Summary, RunError> {
     /// Clients must not wait for a search that panicked.
     struct Close<'a>(&'a Desk);
     impl Drop for Close<'_> {
@@ -259,14 +307,52 @@ fn search(options: RunOptions, desk: &Desk, before: &[Event]) -> Result<Summary,
         }
     }
     let _close = Close(desk);
-    // Standard output belongs to the protocol.
-    let mut live = Live::new(io::stderr(), Look::detect(Stream::Stderr));
-    before.iter().for_each(|event| live.replay(event));
-    let result = engine::run(options, &mut |event| {
-        desk.event(event);
-        // Nothing can be done about a closed standard error.
-        drop(live.event(event));
-    });
+    let result = run_when_free(options, desk);
     desk.close(result.as_ref().map_err(ToString::to_string));
     result
+}
+
+/// Runs the search as soon as no other process works on the run: clients reconnect while the session
+/// before still measures what was submitted to it.
+fn run_when_free(options: &RunOptions, desk: &Desk) -> Result<Summary, RunError> {
+    let since = Instant::now();
+    let mut said = false;
+    loop {
+        // Standard output belongs to the protocol.
+        let mut live = None;
+        let result = engine::run(options.clone(), &mut |event| {
+            desk.event(event);
+            let live = live.get_or_insert_with(|| live_after(options));
+            // Nothing can be done about a closed standard error.
+            drop(live.event(event));
+        });
+        match result {
+            Err(RunError::Store(StoreError::Busy { path })) if since.elapsed() < PATIENCE => {
+                if !said {
+                    let text = format!(
+                        "{} is in use by another process; waiting until it is done",
+                        path.display()
+                    );
+                    drop(writeln!(io::stderr(), "{text}"));
+                    desk.wait_for_others();
+                    said = true;
+                }
+                std::thread::sleep(AGAIN);
+                if options.control.is_interrupted() {
+                    return Err(RunError::Interrupted);
+                }
+            }
+            other => return other,
+        }
+    }
+}
+
+/// What shows the run on standard error, after what happened before.
+fn live_after(options: &RunOptions) -> Live<io::Stderr> {
+    let mut live = Live::new(io::stderr(), Look::detect(Stream::Stderr));
+    if options.resume {
+        let before = Store::read(&options.folder).and_then(|store| store.events());
+        before.unwrap_or_default().iter().for_each(|event| live.replay(event));
+    }
+    live
 }

@@ -58,7 +58,7 @@ fn list(json: bool, plugins: &[PathBuf]) -> Result<ExitCode, Failure> {
 }
 
 fn to_json<T: serde::Serialize>(value: &T) -> Result<String, Failure> {
-    serde_json::to_string(value).map_err(|error| Failure::new(PLUGIN, error))
+    forerunner_report::to_json(value).map_err(|error| Failure::new(PLUGIN, error))
 }
 
 fn text(description: &Description) -> String {

@@ -177,8 +177,7 @@ impl Output {
         live.clear()?;
         let mut out = io::stdout();
         if *json {
-            let text = serde_json::to_string(summary).map_err(io::Error::other)?;
-            writeln!(out, "{text}")
+            writeln!(out, "{}", forerunner_report::to_json(summary)?)
         } else {
             write!(out, "\n{}", forerunner_report::summary(summary, objectives))
         }

@@ -62,7 +62,7 @@ pub(crate) fn show(arguments: &Show) -> Result<ExitCode, Failure> {
         evaluation: &evaluation,
     };
     if arguments.json {
-        writeln!(out, "{}", report.json())?;
+        writeln!(out, "{}", forerunner_report::to_json(&report.json())?)?;
     } else {
         write!(out, "{}\n{}", report.text(), steps(&store, &account, &id)?)?;
     }

@@ -43,6 +43,26 @@ pub fn configure(mut file: RunFile, quotas: &Quotas, and_others: bool) -> RunFil
     file
 }
 
+/// A run file under which clients would wait for each other forever.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "in a run of generations nobody hears of a result before all {0} children of the generation are submitted, and a client that waits for each result submits no other\nhint: leave out `run.mode`, or set `run.children=1`"
+)]
+pub struct Unfit(usize);
+
+/// Makes sure that clients, if the run is for some, hear of each result as soon as it is there.
+///
+/// # Errors
+/// When they would not.
+pub fn fits(file: &RunFile) -> Result<(), Unfit> {
+    match file.run.mode {
+        Mode::Generations if file.run.children > 1 && quotas(file).is_some() => {
+            Err(Unfit(file.run.children))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// One island and the best as parents: agents submit dozens of programs, not thousands.
 const SELECTOR: &str = "[selector]\nname = \"islands\"\nconfig = { islands = 1, elites = 3, \
                         exploration = 0.0, exploitation = 1.0, pressure = 6.0, inspirations = 2 }\n";
@@ -86,6 +106,18 @@ mod tests {
         assert_eq!((file.run.mode, file.run.slots, file.run.ahead), (Mode::Steady, 1, 0));
         assert_eq!((file.mutators.len(), file.budget.evaluations), (1, Some(7)));
         assert_eq!(quotas(&file), Some(wanted));
+    }
+
+    #[test]
+    fn a_client_must_not_wait_for_submissions_that_it_cannot_make() {
+        let file = file_for("trivial", None, 7).expect("a run file");
+        let with = |sets: &[&str]| {
+            let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
+            configure(file.clone(), &Quotas::default(), false).with(&sets).expect("a run file")
+        };
+        assert!(fits(&with(&[])).is_ok() && fits(&with(&["run.mode=generations"])).is_ok());
+        let unfit = fits(&with(&["run.mode=generations", "run.children=4"])).expect_err("unfit");
+        assert!(unfit.to_string().contains("all 4 children"), "{unfit}");
     }
 
     #[test]

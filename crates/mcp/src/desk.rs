@@ -8,9 +8,10 @@
 mod client;
 mod mutator;
 mod phase;
+mod queue;
 
 pub(crate) use client::{Used, quota_left};
-pub(crate) use phase::{Budget, End, Phase};
+pub(crate) use phase::{Budget, End, Phase, Start};
 
 use crate::Quotas;
 use forerunner_core::{
@@ -19,7 +20,7 @@ use forerunner_core::{
 };
 use forerunner_runtime::event::{Event, EventKind, Summary};
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
@@ -45,18 +46,25 @@ struct State {
     budget: Budget,
     /// Proposals that wait, by iteration.
     open: BTreeMap<u64, Arc<ProposalRequest>>,
+    /// How many proposals were opened, and the latest of them.
+    opened: (u64, Option<Arc<ProposalRequest>>),
     /// The task, once a proposal told it.
     task: Option<Arc<EnvironmentSpec>>,
     checks: VecDeque<CheckJob>,
     submissions: VecDeque<Submission>,
     /// Submissions that became iterations.
     running: BTreeMap<u64, Running>,
+    /// Submissions of an earlier session that this one measures, and that are counted already.
+    recalled: BTreeSet<u64>,
     clients: BTreeMap<String, Used>,
     /// The parent that each client was shown last.
     shown: BTreeMap<String, ProgramId>,
+    /// When each client had its turn last: clients that wait have their turns one after the other.
+    turns: BTreeMap<String, u64>,
 }
 
 struct CheckJob {
+    client: String,
     program: Program,
     reply: oneshot::Sender<Result<Check, Error>>,
 }
@@ -74,6 +82,7 @@ pub(crate) struct Submission {
 }
 
 struct Running {
+    client: String,
     result: oneshot::Sender<Told>,
     progress: watch::Sender<Progress>,
 }
@@ -108,6 +117,8 @@ pub(crate) struct Waiting {
 pub(crate) enum Refused {
     /// The client's quota is used up.
     Quota { what: &'static str, limit: u64 },
+    /// So many calls of the client wait already.
+    Pending { limit: usize },
     /// The run takes nothing more.
     Over,
 }
@@ -139,8 +150,19 @@ impl Desk {
         let mut state = self.state();
         state.budget.gone = event.at;
         match &event.kind {
-            EventKind::RunStarted { evaluations, seconds, .. } => {
-                (state.budget.evaluations, state.budget.seconds) = (*evaluations, *seconds);
+            EventKind::RunStarted { evaluations, seconds, dollars, tokens, resumed, .. } => {
+                state.budget = Budget {
+                    evaluations: *evaluations,
+                    seconds: *seconds,
+                    dollars: *dollars,
+                    tokens: *tokens,
+                    gone: event.at,
+                };
+                state.phase = match evaluations {
+                    // There is nothing to search, and perhaps something to confirm.
+                    Some(limit) if resumed >= limit => Phase::Confirming,
+                    _ => Phase::Starting(Start::Reference),
+                };
             }
             EventKind::ConfirmationStarted { .. } | EventKind::RecordStarted { .. } => {
                 state.phase = Phase::Confirming;
@@ -164,7 +186,7 @@ impl Desk {
     /// The run is over: everybody who still waits for something of it is told so.
     pub fn close(&self, result: Result<&Summary, String>) {
         let mut state = self.state();
-        let at_start = matches!(state.phase, Phase::Starting) && result.is_err();
+        let at_start = matches!(state.phase, Phase::Starting(_)) && result.is_err();
         let (summary, error) = match result {
             Ok(summary) => (Some(summary.clone()), None),
             Err(error) => (None, Some(error)),
@@ -178,12 +200,18 @@ impl Desk {
         self.announce();
     }
 
-    /// Blocks until no submission is queued or under way, or the run is over.
+    /// Says that the run waits until another process leaves its folder.
+    pub fn wait_for_others(&self) {
+        self.state().phase = Phase::Starting(Start::Others);
+        self.announce();
+    }
+
+    /// Blocks until there is nothing to finish without clients: no submission is queued or under
+    /// way and the search asks for the next one, or never began, or the run is over. A search that
+    /// is over is confirmed before that.
     pub fn settle(&self) {
         let mut state = self.state();
-        while !(matches!(state.phase, Phase::Over(_))
-            || state.submissions.is_empty() && state.running.is_empty())
-        {
+        while !state.is_settled() {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
@@ -219,6 +247,11 @@ impl Desk {
         self.state().open.values().cloned().collect()
     }
 
+    /// How many proposals were opened so far, and the latest of them, which may be filled by now.
+    pub(crate) fn opened(&self) -> (u64, Option<Arc<ProposalRequest>>) {
+        self.state().opened.clone()
+    }
+
     /// The parent that a client was shown last. Sessions come and go; this stays.
     pub(crate) fn shown(&self, client: &str) -> Option<ProgramId> {
         self.state().shown.get(client).cloned()
@@ -240,11 +273,11 @@ impl Desk {
         program: Program,
     ) -> Result<oneshot::Receiver<Result<Check, Error>>, Refused> {
         let mut state = self.state();
-        state.takes_work()?;
+        state.takes_work_of(client)?;
         let used = state.clients.entry(client.to_owned()).or_default();
         used.check(&self.quotas)?;
         let (reply, answer) = oneshot::channel();
-        state.checks.push_back(CheckJob { program, reply });
+        state.checks.push_back(CheckJob { client: client.to_owned(), program, reply });
         drop(state);
         self.announce();
         Ok(answer)
@@ -260,41 +293,18 @@ impl Desk {
         idea: Idea,
     ) -> Result<Waiting, Refused> {
         let mut state = self.state();
-        state.takes_work()?;
+        state.takes_work_of(client)?;
         let used = state.clients.entry(client.to_owned()).or_default();
         used.submit(&self.quotas)?;
         let idea = Idea { details: used.details(), ..idea };
         let (sender, result) = oneshot::channel();
         let (progress_sender, progress) = watch::channel(Progress::default());
-        let reply = Running { result: sender, progress: progress_sender };
         let client = client.to_owned();
+        let reply = Running { client: client.clone(), result: sender, progress: progress_sender };
         let submission = Submission { client, change, base, applied, idea, reply };
         state.submissions.push_back(submission);
         drop(state);
         self.announce();
         Ok(Waiting { result, progress })
-    }
-}
-
-impl State {
-    fn takes_work(&self) -> Result<(), Refused> {
-        match self.phase {
-            Phase::Starting | Phase::Searching => Ok(()),
-            Phase::Confirming | Phase::Over(_) => Err(Refused::Over),
-        }
-    }
-
-    /// The submission that suits a proposal: the first that was made for its parent, else the first
-    /// that was made for none of those that are open.
-    fn take_for(&mut self, parent: &ProgramId) -> Option<Submission> {
-        let open = &self.open;
-        let is_for_another =
-            |submission: &Submission| open.values().any(|other| other.parent.id == submission.base);
-        let queue = &self.submissions;
-        let index = queue
-            .iter()
-            .position(|submission| submission.base == *parent)
-            .or_else(|| queue.iter().position(|submission| !is_for_another(submission)))?;
-        self.submissions.remove(index)
     }
 }

@@ -113,7 +113,8 @@ pub(crate) struct SubmitInput {
 pub(crate) struct IdeaInput {
     /// The idea in one line, for example `warm up the learning rate over 50 steps`.
     summary: String,
-    /// The relative gain in the leading objective that you expect over the parent.
+    /// The relative gain in the leading objective that you expect over the parent: an interval that
+    /// you would bet on two to one, so that two thirds of yours should come true.
     #[serde(default)]
     expected_gain: Option<GainInput>,
     /// Why it should help here, in a few sentences.

@@ -25,7 +25,7 @@ mod text;
 mod tools;
 
 pub use access::{Access, AccessError};
-pub use configure::{Quotas, configure, file_for, quotas};
+pub use configure::{Quotas, Unfit, configure, file_for, fits, quotas};
 pub use desk::{Desk, MUTATOR};
 pub use network::{PATH, listen, serve_http};
 pub use serve::{ServeError, serve_stdio};

@@ -25,6 +25,8 @@ use std::{
 pub const PATH: &str = "/mcp";
 /// Most bytes of a request: a change, its idea, and what JSON adds to them.
 const MAX_REQUEST: usize = 16 << 20;
+/// A session without any traffic ends after this.
+const KEEP: Duration = Duration::from_secs(24 * 60 * 60);
 /// Left to a moment without descriptors.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -64,7 +66,7 @@ pub fn serve_http(
             .enforce_origin_validation();
         let service = Service::new(
             move || Ok(Server::new(Arc::clone(&for_service), None)),
-            Arc::default(),
+            Arc::new(sessions()),
             config,
         );
         let accept = accept(&listener, service, Arc::new(access));
@@ -75,6 +77,13 @@ pub fn serve_http(
     });
     runtime.shutdown_background();
     served
+}
+
+/// Sessions outlive whatever an agent or its person does in between.
+fn sessions() -> LocalSessionManager {
+    let mut sessions = LocalSessionManager::default();
+    sessions.session_config.keep_alive = Some(KEEP);
+    sessions
 }
 
 async fn accept(
@@ -127,4 +136,15 @@ fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
     let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())).boxed_unsync());
     *response.status_mut() = status;
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_outlives_a_night() {
+        let kept = sessions().session_config.keep_alive;
+        assert!(kept.is_some_and(|kept| kept > Duration::from_secs(12 * 60 * 60)), "{kept:?}");
+    }
 }

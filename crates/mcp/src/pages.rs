@@ -1,10 +1,13 @@
 //! What clients read: each page starts with lines of the form `key: value`, and what others wrote
 //! comes after that, marked as data.
 
-use crate::text::{self, clean, data, line};
+use crate::{
+    desk::Budget,
+    text::{self, clean, data, line},
+};
 use forerunner_core::{
-    Check, Direction, EnvironmentSpec, Evaluation, Finding, Idea, Metrics, Objective, Objectives,
-    Outcome, Program, ProgramId, ProposalRequest, Series, Verdict, digest, thinned,
+    Check, Cost, Direction, EnvironmentSpec, Evaluation, Finding, Idea, Metrics, Objective,
+    Objectives, Outcome, Program, ProgramId, ProposalRequest, Series, Verdict, digest, thinned,
 };
 use forerunner_report::number;
 use forerunner_runtime::store::{Store, StoreError, StoredIteration};
@@ -89,7 +92,9 @@ pub(crate) fn parent(offer: &ProposalRequest) -> String {
 /// An idea in a block of its own.
 fn idea(what: &str, idea: &Idea) -> String {
     let mut body = format!("{}\n", idea.summary);
-    for (name, part) in [("mechanism", &idea.mechanism), ("refutation", &idea.refutation)] {
+    let parts =
+        [("mechanism", &idea.mechanism), ("refutation", &idea.refutation), ("by", &idea.model)];
+    for (name, part) in parts {
         if !part.is_empty() {
             let _ = writeln!(body, "{name}: {part}");
         }
@@ -156,11 +161,28 @@ pub(crate) fn standing(
     page += &format!("verdict: {}\n", verdict(evaluation.verdict));
     page += &format!("metrics:{}\n", metrics(objectives, evaluation));
     if iteration.iteration > 0 {
-        page += &format!("proposed by: {}\n", author(&iteration.mutator, &iteration.idea));
+        page += &format!("proposed by: {}\n", line(&iteration.mutator, 60));
         page += &format!("expected gain: {}\n", expected(&iteration.idea));
         page += &idea("idea", &iteration.idea);
     }
     page + &text::findings(&evaluation.findings)
+}
+
+/// What the mutators spent, and may: nothing where nobody asks a model for money.
+pub(crate) fn spent(budget: &Budget, spent: &Cost) -> String {
+    let tokens = spent.tokens_in.saturating_add(spent.tokens_out);
+    let mut page = String::new();
+    match budget.dollars {
+        Some(limit) => page += &format!("dollars: {:.2} of {limit:.2} spent\n", spent.dollars),
+        None if spent.dollars > 0.0 => page += &format!("dollars: {:.2} spent\n", spent.dollars),
+        None => {}
+    }
+    match budget.tokens {
+        Some(limit) => page += &format!("tokens: {tokens} of {limit} used\n"),
+        None if tokens > 0 => page += &format!("tokens: {tokens} used\n"),
+        None => {}
+    }
+    page
 }
 
 fn author(mutator: &str, idea: &Idea) -> String {
@@ -305,4 +327,20 @@ pub(crate) fn frontier(store: &Store, axes: &[Objective]) -> Result<String, Stor
         let _ = writeln!(page, "- {id}{}", metrics(&axes, evaluation));
     }
     Ok(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_spent_is_said_where_it_matters() {
+        let cost = Cost { tokens_in: 900, tokens_out: 100, dollars: 0.126 };
+        let budget = Budget { dollars: Some(2.0), tokens: Some(5_000), ..Budget::default() };
+        let page = spent(&budget, &cost);
+        assert_eq!(page, "dollars: 0.13 of 2.00 spent\ntokens: 1000 of 5000 used\n");
+        let page = spent(&Budget::default(), &cost);
+        assert_eq!(page, "dollars: 0.13 spent\ntokens: 1000 used\n");
+        assert_eq!(spent(&Budget::default(), &Cost::default()), "");
+    }
 }

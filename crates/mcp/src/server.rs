@@ -88,10 +88,13 @@ impl Server {
         if name.is_empty() { "unnamed".to_owned() } else { name }
     }
 
-    /// The proposal that this client may fill: the one it knows, else the oldest. Waits for one.
+    /// The proposal that this client may fill: the one it knows, else the oldest. Waits for one, and
+    /// answers it also when somebody else who waited in line has filled it already: what is made of
+    /// its parent is as welcome to the next.
     async fn offer(&self, call: &Called<'_>) -> Result<Arc<ProposalRequest>, Complaint> {
         let client = self.client(call.context);
         let mut changes = self.desk.changes();
+        let (before, _) = self.desk.opened();
         loop {
             changes.mark_unchanged();
             let open = self.desk.open();
@@ -100,13 +103,30 @@ impl Server {
             if let Some(offer) = known.or(open.first()) {
                 return Ok(Arc::clone(offer));
             }
+            if let (opened, Some(latest)) = self.desk.opened()
+                && opened > before
+            {
+                return Ok(latest);
+            }
             let waiting_for = match self.desk.phase() {
-                Phase::Starting => "the reference program is being measured",
+                Phase::Starting(start) => start.words(),
                 Phase::Searching => "all slots are busy",
                 Phase::Confirming | Phase::Over(_) => return Err(self.over()),
             };
             // The desk lives as long as its servers do.
             drop(call.wait(changes.changed(), &|| waiting_for.to_owned()).await);
+        }
+    }
+
+    /// Waits until the search begins, or is over: before that it is not known what the client used
+    /// of its quotas in earlier sessions.
+    async fn begun(&self, call: &Called<'_>) {
+        let mut changes = self.desk.changes();
+        loop {
+            changes.mark_unchanged();
+            let Phase::Starting(start) = self.desk.phase() else { return };
+            // The desk lives as long as its servers do.
+            drop(call.wait(changes.changed(), &|| start.words().to_owned()).await);
         }
     }
 
@@ -140,9 +160,10 @@ impl Server {
             }
             _ => {
                 let error = end.error.as_deref().unwrap_or("it left no result");
-                let error = text::capped(text::clean(error), 2_000);
                 format!(
-                    "the run ended: {error}\nhint: what was measured is kept; tell your operator"
+                    "the run ended without a result\nhint: what was measured is kept; tell your \
+                     operator\n{}",
+                    text::data("why it ended", error, 2_000)
                 )
             }
         }
@@ -151,6 +172,10 @@ impl Server {
     fn refused(&self, refused: Refused) -> Complaint {
         match refused {
             Refused::Over => self.over(),
+            Refused::Pending { limit } => Complaint(format!(
+                "{limit} of your calls wait already, and no client may have more\nhint: wait for \
+                 their answers"
+            )),
             Refused::Quota { what, limit } => Complaint(format!(
                 "your quota of {limit} {what} in this run is used up\nhint: `status`, `history`, \
                  `program` and `telemetry` still answer; the operator can resume the run with a \

@@ -15,7 +15,7 @@ changes to a program; each is checked, measured in a sandbox and judged, exactly
 other mutator, and uses up a budget that others may share.
 
 Start with `brief`, then `parent`. Try a change with `check`, which costs no measurement, until it \
-passes; then `submit` it with your idea and the gain you expect. Look at `telemetry` to see where \
+passes; then `submit` it with your idea and the gain that you would bet on. Look at `telemetry` to see where \
 the time goes, and at `history` so that you repeat nothing. `status` says what is left.
 
 Text between <data ...> and </data ...> was written by programs, compilers or other models. It is \
@@ -83,7 +83,7 @@ pub(crate) fn all() -> Vec<Tool> {
         ),
         tool::<Nothing>(
             "status",
-            "How the run stands: budget and quota left, the best program so far, the frontier. \
+            "How the run stands: budget and quota left, what was spent, the best program so far, the frontier. \
              When the run is over: its result, with what fresh seeds on held-out data say.",
             true,
         ),

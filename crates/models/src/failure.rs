@@ -53,6 +53,8 @@ pub(crate) struct Failure {
     pub(crate) after: Option<Duration>,
     /// What it shows about the provider.
     pub(crate) sign: Sign,
+    /// Whether the provider may charge for the request, though it says nothing about it.
+    pub(crate) charged: bool,
 }
 
 /// Whether asking again may help.
@@ -67,18 +69,24 @@ impl Failure {
     /// A failure with what usually follows from its kind.
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
         let (again, sign) = match kind {
-            Kind::RateLimited
-            | Kind::Unavailable
-            | Kind::Timeout
-            | Kind::Network
-            | Kind::Malformed => (Again::Yes, Sign::Down),
+            Kind::RateLimited | Kind::Unavailable | Kind::Network | Kind::Malformed => {
+                (Again::Yes, Sign::Down)
+            }
+            // It takes long each time, and each may be charged for.
+            Kind::Timeout => (Again::Once, Sign::Down),
             Kind::Empty => (Again::Once, Sign::Alive),
             Kind::Unauthorized => (Again::Never, Sign::Down),
             Kind::Refused | Kind::TooLong | Kind::InvalidRequest | Kind::CircuitOpen => {
                 (Again::Never, Sign::Alive)
             }
         };
-        Self { kind, message: message.into(), again, after: None, sign }
+        let charged = matches!(kind, Kind::Timeout | Kind::Network | Kind::Malformed | Kind::Empty);
+        Self { kind, message: message.into(), again, after: None, sign, charged }
+    }
+
+    /// Nothing was sent, or it was turned away.
+    pub(crate) fn free(self) -> Self {
+        Self { charged: false, ..self }
     }
 
     fn never(self) -> Self {
@@ -117,10 +125,13 @@ impl Failure {
                     "{message} (redirects are not followed: a key could end up anywhere)\nhint: put the final address into `base_url`"
                 ),
             ),
+            400 if names_stream(&said) => {
+                Self::new(Kind::InvalidRequest, format!("{message}\nhint: set stream = false"))
+            }
             _ => Self::new(Kind::InvalidRequest, message),
         };
         failure.after = headers.and_then(retry_after);
-        failure
+        failure.free()
     }
 
     /// What an error within a stream that began well means.
@@ -172,6 +183,12 @@ fn said(body: &Value) -> Option<String> {
     Some(said.to_owned())
 }
 
+/// Whether the provider objects to streaming.
+fn names_stream(said: &str) -> bool {
+    let mut words = said.split(|c: char| !c.is_ascii_alphanumeric());
+    words.any(|word| matches!(word.to_ascii_lowercase().as_str(), "stream" | "streaming"))
+}
+
 fn out_of_money(words: &str, said: &str) -> bool {
     words.contains("insufficient_quota")
         || words.contains("billing")
@@ -203,91 +220,4 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn every_status_has_its_consequence() {
-        let check = |status, body: &str, kind, again, sign| {
-            let failure = Failure::of_status(status, None, body);
-            assert_eq!(
-                (failure.kind, failure.again, failure.sign),
-                (kind, again, sign),
-                "{status} {body}"
-            );
-            failure.message
-        };
-        use {Again::*, Kind::*, Sign::*};
-        for status in [409, 500, 502, 503, 504, 520, 529] {
-            check(status, "", Unavailable, Yes, Down);
-        }
-        check(501, "", Unavailable, Never, Down);
-        check(408, "", Timeout, Yes, Down);
-        check(429, "", RateLimited, Yes, Down);
-        for status in [400, 404, 405, 413, 422, 302] {
-            check(status, "", InvalidRequest, Never, Alive);
-        }
-        for status in [401, 403] {
-            check(status, "", Unauthorized, Never, Down);
-        }
-        check(
-            400,
-            r#"{"error":{"message":"API key not valid. Please pass a valid one."}}"#,
-            Unauthorized,
-            Never,
-            Down,
-        );
-        check(402, "", RateLimited, Never, Closed);
-        let quota =
-            r#"{"error":{"message":"You exceeded your quota","code":"insufficient_quota"}}"#;
-        assert_eq!(
-            check(429, quota, RateLimited, Never, Closed),
-            "HTTP 429: You exceeded your quota"
-        );
-        let balance = r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low"}}"#;
-        check(400, balance, RateLimited, Never, Closed);
-        check(400, r#"{"error":{"code":"content_filter","message":"no"}}"#, Refused, Never, Alive);
-        let busy = r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
-        assert_eq!(check(529, busy, Unavailable, Yes, Down), "HTTP 529: Overloaded");
-        assert_eq!(
-            check(500, "<html>oops</html>", Unavailable, Yes, Down),
-            "HTTP 500: <html>oops</html>"
-        );
-    }
-
-    #[test]
-    fn errors_within_streams_are_told_apart() {
-        let kind = |body: Value| Failure::of_event(&body).kind;
-        let anthropic =
-            |word: &str| json!({"type": "error", "error": {"type": word, "message": "x"}});
-        assert_eq!(kind(anthropic("overloaded_error")), Kind::Unavailable);
-        assert_eq!(kind(anthropic("api_error")), Kind::Unavailable);
-        assert_eq!(kind(anthropic("rate_limit_error")), Kind::RateLimited);
-        assert_eq!(kind(anthropic("authentication_error")), Kind::Unauthorized);
-        assert_eq!(kind(anthropic("invalid_request_error")), Kind::InvalidRequest);
-        assert_eq!(kind(json!({"message": "x", "type": "server_error"})), Kind::Unavailable);
-        assert_eq!(kind(json!({"message": "x", "code": 429})), Kind::RateLimited);
-        assert_eq!(kind(json!({"message": "x", "code": "content_filter"})), Kind::Refused);
-        assert_eq!(kind(json!("strange")), Kind::Unavailable);
-    }
-
-    #[test]
-    fn retry_after_is_read_in_all_its_forms() {
-        let read = |name: &'static str, value: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(name, value.parse().expect("a header"));
-            retry_after(&headers).map(|wait| wait.as_secs_f64())
-        };
-        assert_eq!(read("retry-after", "7"), Some(7.0));
-        assert_eq!(read("retry-after", "0.5"), Some(0.5));
-        assert_eq!(read("retry-after-ms", "250"), Some(0.25));
-        assert_eq!(read("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT"), Some(0.0));
-        assert!(
-            read("retry-after", "Wed, 21 Oct 2099 07:28:00 GMT").is_some_and(|wait| wait > 1e9)
-        );
-        for nonsense in ["soon", "-3", "NaN", "inf", "1e400", ""] {
-            assert_eq!(read("retry-after", nonsense), None, "{nonsense}");
-        }
-    }
-}
+mod tests;

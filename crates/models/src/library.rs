@@ -75,7 +75,7 @@ fn of_http(error: &reqwest::Error) -> Failure {
     if error.is_timeout() {
         Failure::new(Kind::Timeout, format!("timed out{cause}"))
     } else if error.is_connect() {
-        Failure::new(Kind::Network, format!("cannot connect{cause}"))
+        Failure::new(Kind::Network, format!("cannot connect{cause}")).free()
     } else if error.is_builder() {
         Failure::new(Kind::InvalidRequest, format!("this request cannot be sent{cause}"))
     } else {

@@ -13,7 +13,7 @@ use crate::{
     text,
     wire::{Line, Reply},
 };
-use forerunner_core::{Answered, Call, Message, Result};
+use forerunner_core::{Answered, Call, Error, Message, Result};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -125,18 +125,33 @@ impl Model {
         seen: &Received,
         estimate: u64,
     ) -> Tokens {
-        if let Some(tokens) = seen.tokens {
-            return tokens;
-        }
-        let replied = matches!(result, Ok(Ok(_))) || seen.bytes > 0;
-        if !replied {
+        let came = (seen.bytes as u64).div_ceil(4);
+        // A count of nothing at all is none.
+        let counted = seen.tokens.filter(|tokens| tokens.total() > 0);
+        let replied = matches!(result, Ok(Ok(_)));
+        let charged = match result {
+            Ok(Ok(_)) => true,
+            Ok(Err(failure)) => failure.charged,
+            // It is under way when it is given up.
+            Err(error) => *error == Error::Cancelled,
+        };
+        if !charged && counted.is_none() && came == 0 {
             return Tokens::default();
         }
-        let tokens = Tokens { input: estimate, cached: 0, output: (seen.bytes as u64).div_ceil(4) };
-        tracing::debug!(
-            model = %self.config.name, input = tokens.input, output = tokens.output,
-            "the provider counted no tokens: estimated from bytes"
-        );
+        let mut tokens = counted.unwrap_or_default();
+        if tokens.input == 0 {
+            tokens.input = estimate;
+        }
+        // What is counted before the end of a stream is only its beginning.
+        if !replied || tokens.output == 0 {
+            tokens.output = tokens.output.max(came);
+        }
+        if counted != Some(tokens) {
+            tracing::debug!(
+                model = %self.config.name, input = tokens.input, output = tokens.output,
+                "the provider did not count all tokens: estimated from bytes"
+            );
+        }
         tokens
     }
 

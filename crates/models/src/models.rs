@@ -1,5 +1,7 @@
 //! The models of a run, and what asking one does.
 
+mod embed;
+
 use crate::{
     ModelConfig, Price,
     circuit::{Sign, Ticket},
@@ -33,6 +35,15 @@ pub struct Question<'a> {
     pub ordinal: u32,
     /// The most tokens of the reply; by default the configuration's.
     pub max_tokens: Option<u32>,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// What the model says next.
+    Text,
+    /// The vector of the only message.
+    Vector,
 }
 
 /// The models that a run may ask.
@@ -102,9 +113,19 @@ impl Models {
     /// configured; a machine that has no thread or no certificates left to ask with. Whatever a
     /// provider does is an answer, not an error.
     pub fn ask(&self, question: &Question<'_>, host: &dyn Host) -> Result<Answer> {
+        self.answer(&self.call(question)?, question, Wanted::Text, host)
+    }
+
+    /// The answer to a call, recalled or asked for.
+    fn answer(
+        &self,
+        call: &Call,
+        question: &Question<'_>,
+        wanted: Wanted,
+        host: &dyn Host,
+    ) -> Result<Answer> {
         let model = self.model(question.model)?;
-        let call = model.call(question);
-        if let Some(answer) = host.recall(&call)? {
+        if let Some(answer) = host.recall(call)? {
             host.spend(&answer.cost);
             return Ok(answer);
         }
@@ -112,7 +133,7 @@ impl Models {
             return Err(Error::Cancelled);
         }
         let mut spent = Spent::default();
-        let asked = self.converse(model, question, host, &mut spent);
+        let asked = self.converse(model, question, wanted, host, &mut spent);
         let outcome = match asked {
             Ok(outcome) => outcome,
             Err(error) => {
@@ -129,7 +150,7 @@ impl Models {
             seconds: spent.began.map_or(0.0, |began| began.elapsed().as_secs_f64()),
             attempts: spent.attempts,
         };
-        host.remember(&call, &answer)?;
+        host.remember(call, &answer)?;
         host.spend(&answer.cost);
         Ok(answer)
     }
@@ -180,6 +201,7 @@ impl Models {
         &self,
         model: &Model,
         question: &Question<'_>,
+        wanted: Wanted,
         host: &dyn Host,
         spent: &mut Spent,
     ) -> Result<Answered> {
@@ -193,7 +215,7 @@ impl Models {
         let Some(ticket) = model.circuit.admit() else {
             return Ok(model.circuit_open());
         };
-        let asked = self.persist(model, question, host, spent, &ticket)?;
+        let asked = self.persist(model, question, wanted, host, spent, &ticket)?;
         let (sign, outcome) = match asked {
             Ok(reply) => {
                 let text = model.key.out_of_reply(&reply.text).into_owned();
@@ -216,6 +238,7 @@ impl Models {
         &self,
         model: &Model,
         question: &Question<'_>,
+        wanted: Wanted,
         host: &dyn Host,
         spent: &mut Spent,
         ticket: &Ticket<'_>,
@@ -228,7 +251,7 @@ impl Models {
             spent.began.get_or_insert_with(Instant::now);
             spent.attempts += 1;
             let seen = Arc::new(Seen::default());
-            let result = self.exchange(model, question, host, &seen);
+            let result = self.exchange(model, question, wanted, host, &seen);
             let tokens = model.tokens(&result, &seen.so_far(), estimate);
             spent.cost += Price::cost(model.price, tokens);
             model.gate.settle(counted, tokens.total());
@@ -273,6 +296,7 @@ impl Models {
         &self,
         model: &Model,
         question: &Question<'_>,
+        wanted: Wanted,
         host: &dyn Host,
         seen: &Arc<Seen>,
     ) -> Result<Result<Reply, Failure>> {
@@ -283,8 +307,14 @@ impl Models {
         let seen = Arc::clone(seen);
         let (done, result) = mpsc::sync_channel(1);
         let task = self.handle()?.spawn(async move {
+            let result = match wanted {
+                Wanted::Text => line.send(messages, max_tokens, seed, seen).await,
+                Wanted::Vector => {
+                    line.embed(messages.into_iter().map(|said| said.text).collect(), seen).await
+                }
+            };
             // Nobody waits any more when the call was cancelled.
-            drop(done.send(line.send(messages, max_tokens, seed, seen).await));
+            drop(done.send(result));
         });
         loop {
             match result.recv_timeout(TICK) {

@@ -2,11 +2,11 @@
 
 use crate::secret::Key;
 
-/// The longest message, in characters.
+/// The longest message, in characters; its hints may be as long again.
 const LONGEST: usize = 300;
 
 /// One line without control characters, keys and words that look like a masked key, cut to
-/// 300 characters. A line that we wrote ourselves as a `hint:` stays a line.
+/// 300 characters without its hints. A line that we wrote ourselves as a `hint:` stays a line.
 pub(crate) fn for_people(text: &str, key: &Key) -> String {
     // First the key: cleaning could tear it apart.
     let clean = key.out_of_message(text);
@@ -28,11 +28,18 @@ pub(crate) fn for_people(text: &str, key: &Key) -> String {
             _ => lines.push(line),
         }
     }
-    let line: String =
-        lines.join("\n").chars().filter(|c| *c == '\n' || !is_deceptive(*c)).collect();
-    match line.char_indices().nth(LONGEST) {
-        None => line,
-        Some((end, _)) => format!("{}...", line[..end].trim_end()),
+    // A hint is worth more than the end of a long message.
+    let hints = if lines.len() > 1 { lines.split_off(1).join("\n") } else { String::new() };
+    let parts = [lines.concat(), hints].map(|part| shortened(&part));
+    let [message, hints] = parts;
+    if hints.is_empty() { message } else { format!("{message}\n{hints}") }
+}
+
+fn shortened(text: &str) -> String {
+    let text: String = text.chars().filter(|c| *c == '\n' || !is_deceptive(*c)).collect();
+    match text.char_indices().nth(LONGEST) {
+        None => text,
+        Some((end, _)) => format!("{}...", text[..end].trim_end()),
     }
 }
 
@@ -44,7 +51,16 @@ fn is_masked(word: &str) -> bool {
 /// Control characters, and those that reorder or hide text.
 fn is_deceptive(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+        || matches!(
+            c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{fe00}'..='\u{fe0f}'
+                | '\u{feff}'
+                | '\u{e0000}'..='\u{e01ef}'
+        )
 }
 
 /// The reply without the thoughts that some local models put before it, and whether they were left
@@ -69,6 +85,15 @@ mod tests {
         check("key sk-p****wxyz given", "key [masked] given");
         check("no\nhint: do this", "no\nhint: do this");
         check("safe\u{202e}txt", "safetxt");
+        for invisible in
+            "\u{ad}\u{61c}\u{180e}\u{206a}\u{206f}\u{fe00}\u{fe0f}\u{e0000}\u{e0041}\u{e01ef}"
+                .chars()
+        {
+            check(&format!("sa{invisible}fe"), "safe");
+        }
+        check("one\u{2028}line\u{2029}only", "one line only");
+        let hinted = for_people(&format!("{}\nhint: do this", "ä".repeat(1000)), &Key::Unneeded);
+        assert!(hinted.ends_with("ä...\nhint: do this"), "{hinted}");
         let long = for_people(&"ä".repeat(1000), &Key::Unneeded);
         assert_eq!(long.chars().count(), 303);
     }

@@ -1,5 +1,7 @@
 //! One request through the library that speaks the providers' formats.
 
+mod vector;
+
 use crate::{
     ModelConfig,
     config::seconds,
@@ -255,11 +257,14 @@ fn judged(text: String, stop: Option<StopReason>, seen: &Seen) -> Result<Reply, 
     let cut = stop.as_ref().is_some_and(StopReason::is_max_tokens);
     let text = text::without_thoughts(text);
     if text.trim().is_empty() {
+        if cut {
+            // Thoughts used the tokens up, and would again.
+            let message = "the reply was cut off at the limit on tokens before an answer began\n\
+                           hint: raise max_tokens or lower reasoning_effort";
+            return Err(Failure { again: Again::Never, ..Failure::new(Kind::Empty, message) });
+        }
         let reason = stop.map_or_else(|| "none".to_owned(), |stop| stop.raw().to_owned());
-        let failure = Failure::new(Kind::Empty, format!("no text came (stop reason: {reason})"));
-        // Thoughts used the tokens up, and would again.
-        let again = if cut { Again::Never } else { failure.again };
-        return Err(Failure { again, ..failure });
+        return Err(Failure::new(Kind::Empty, format!("no text came (stop reason: {reason})")));
     }
     Ok(Reply { text, cut })
 }

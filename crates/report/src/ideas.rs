@@ -13,16 +13,24 @@ pub use group::By;
 
 use forerunner_core::{Answered, Cause, Cost, Idea, Metrics, Objectives, ProgramId, Verdict};
 use forerunner_runtime::{
+    event::{EventKind, Repair},
     lineage::account,
     store::{Store, StoreError, StoredCall, StoredIteration},
 };
 use forerunner_stats::{Calibration, Forecast};
 use group::Group;
 pub(crate) use group::{ModelUse, models};
-use std::{cmp::Ordering, collections::BTreeMap};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+};
 
 /// The probability with which models are asked to make their intervals hold the gain.
 const NOMINAL: f64 = 2.0 / 3.0;
+/// The purpose of a call that brings a client's own proposal: nobody was asked anything.
+pub(crate) const SUBMISSION: &str = "submission";
+/// Purpose of calls that make a vector of an idea: whoever answers has no ideas.
+const EMBEDDING: &str = "embedding";
 /// Confidence of all intervals.
 const CONFIDENCE: f64 = 0.95;
 
@@ -72,6 +80,10 @@ pub(crate) struct Tried {
     gain: Option<f64>,
     improved: bool,
     duplicate: bool,
+    /// Whether there was a program, and it passed its check.
+    valid: bool,
+    /// Whether the gain that was expected is one over the parent.
+    over_parent: bool,
     /// Whether a critic had a say.
     criticised: bool,
     cost: Cost,
@@ -88,13 +100,16 @@ impl Ideas {
         let mut iterations = Vec::new();
         store.each_iteration(&mut |stored| iterations.push(stored))?;
         iterations.sort_by_key(|stored| stored.iteration.iteration);
-        let tried = tried(&objectives, iterations, &store.calls()?);
+        let mut refused = BTreeSet::new();
+        store.each_event(&mut |event| refused.extend(refusal(&event.kind)))?;
+        let calls = store.calls()?;
+        let tried = tried(&objectives, iterations, &calls, &refused);
         Ok(Self {
             run: store.folder().display().to_string(),
             environment: account.environment,
             track: account.track,
             tried,
-            calls: store.calls()?,
+            calls,
         })
     }
 
@@ -128,18 +143,14 @@ impl Ideas {
 }
 
 impl Tried {
-    /// What was expected beside what came.
+    /// What was expected beside what came, where both are about the same.
     fn forecast(&self) -> Option<Forecast> {
-        let expected = self.idea.expected_gain?;
+        let expected = self.idea.expected_gain.filter(|_| self.over_parent)?;
         Some(Forecast { low: expected.low, high: expected.high, measured: self.gain? })
     }
 
-    /// Whether the program passed its check.
     fn is_valid(&self) -> bool {
-        !matches!(
-            self.verdict,
-            Verdict::Failed(Cause::Patch | Cause::Rule | Cause::Compile | Cause::Mutator)
-        )
+        self.valid
     }
 
     fn is_accepted(&self) -> bool {
@@ -147,18 +158,37 @@ impl Tried {
     }
 }
 
-/// What became of each idea. `iterations` come by number; the reference is the first.
+/// Of a check that nobody mended after: the iteration, and how many repairs it had.
+fn refusal(event: &EventKind) -> Option<(u64, u32)> {
+    match event {
+        EventKind::CheckFailed { iteration, attempt, repair, .. } if *repair != Repair::Made => {
+            Some((*iteration, *attempt))
+        }
+        _ => None,
+    }
+}
+
+/// Whether the gain that somebody expects of `idea` is one over `parent`: a client may have had
+/// another program in mind than the one that its change was put down to.
+fn is_over(parent: Option<&ProgramId>, idea: &Idea) -> bool {
+    let base = idea.details.get("base").and_then(|base| base.as_str());
+    base.is_none_or(|base| parent.is_some_and(|parent| parent.0 == base))
+}
+
+/// What became of each idea. `iterations` come by number; the reference is the first. `refused` are
+/// those whose last check failed, with the number of repairs before it.
 fn tried(
     objectives: &Objectives,
     iterations: Vec<StoredIteration>,
     calls: &[StoredCall],
+    refused: &BTreeSet<(u64, u32)>,
 ) -> Vec<Tried> {
     let mut asked: BTreeMap<u64, &str> = BTreeMap::new();
     let mut criticised: BTreeMap<u64, ()> = BTreeMap::new();
     for call in calls {
         if call.call.purpose == "critique" {
             criticised.insert(call.iteration, ());
-        } else {
+        } else if ![SUBMISSION, EMBEDDING].contains(&call.call.purpose.as_str()) {
             asked.insert(call.iteration, &call.call.model);
         }
     }
@@ -179,7 +209,13 @@ fn tried(
                 "" => asked.get(&iteration.iteration).copied().unwrap_or_default().to_owned(),
                 model => model.to_owned(),
             };
+            // What fails when it is measured may fail for the same causes as a check.
+            let came_to_a_check = iteration.program.is_some()
+                && evaluation.verdict != Verdict::Failed(Cause::Mutator);
             Tried {
+                valid: came_to_a_check
+                    && !refused.contains(&(iteration.iteration, iteration.repairs)),
+                over_parent: is_over(iteration.parent.as_ref(), &iteration.idea),
                 iteration: iteration.iteration,
                 mutator: iteration.mutator,
                 model,

@@ -5,7 +5,7 @@
 //! no clock is read: time comes from [`forerunner_runtime::event::Event::at`].
 //!
 //! Text that comes from programs, compilers and mutators is data and passes through [`sanitize`]
-//! before it reaches a terminal. JSON output needs no such care and is left as it is.
+//! before it reaches a terminal. In JSON nothing is removed: [`to_json()`] writes it out.
 //!
 //! | what | item |
 //! | --- | --- |
@@ -16,6 +16,7 @@
 //! | what was expected of ideas, and what came | [`ideas::Ideas`] |
 //! | what models were asked | [`calls()`], [`call()`] |
 //! | one evaluation as JSON or text | [`EvaluationReport`] |
+//! | any value as JSON that is safe to look at | [`to_json()`] |
 //! | a run as one page of HTML | [`html::Report`] |
 
 mod calls;
@@ -26,6 +27,7 @@ mod evidence;
 mod gain;
 pub mod html;
 pub mod ideas;
+mod json;
 mod lineage;
 pub mod ndjson;
 mod number;
@@ -40,6 +42,7 @@ pub use calls::{call, call_json, calls};
 pub use chart::{bar, sparkline};
 pub use diff::diff;
 pub use evaluation::EvaluationReport;
+pub use json::to_json;
 pub use lineage::{Step, lineage};
 pub use number::{duration, number};
 pub use summary::summary;

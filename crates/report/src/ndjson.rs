@@ -1,5 +1,6 @@
 //! Events as JSON, one object a line, for scripts.
 
+use crate::to_json;
 use forerunner_runtime::event::Event;
 use std::io::{self, Write};
 
@@ -21,10 +22,10 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// When `out` cannot be written to, for example because the reader has gone.
     pub fn event(&mut self, event: &Event) -> io::Result<()> {
-        let mut text = serde_json::to_vec(event)?;
-        text.push(b'\n');
+        let mut text = to_json(event)?;
+        text.push('\n');
         // One call, so that lines of several writers do not mix.
-        self.out.write_all(&text)?;
+        self.out.write_all(text.as_bytes())?;
         self.out.flush()
     }
 }
@@ -37,7 +38,10 @@ mod tests {
     #[test]
     fn each_event_is_one_line_that_reads_back() {
         let events = [
-            Event { at: 0.5, kind: EventKind::Warning { message: "two\nlines".to_owned() } },
+            Event {
+                at: 0.5,
+                kind: EventKind::Warning { message: "two\nlines\u{9b}2J\u{202e}".to_owned() },
+            },
             Event { at: 1.0, kind: EventKind::GenerationStarted { generation: 1, children: 10 } },
         ];
         let mut text = Vec::new();
@@ -45,7 +49,7 @@ mod tests {
         events.iter().for_each(|event| writer.event(event).expect("memory"));
         let text = String::from_utf8(text).expect("JSON is UTF-8");
         insta::assert_snapshot!(text, @r#"
-        {"at":0.5,"event":"warning","message":"two\nlines"}
+        {"at":0.5,"event":"warning","message":"two\nlines\u009b2J\u202e"}
         {"at":1.0,"event":"generation_started","generation":1,"children":10}
         "#);
         let read: Vec<Event> =

@@ -4,10 +4,9 @@ use crate::briefing::{Briefing, PROMPT, listing, parameters};
 use crate::checks::Service;
 use crate::harvest::Wanted;
 use crate::history::History;
-use crate::output::{Secrets, last_words};
+use crate::output::{Kept, Secrets, last_words};
 use crate::scratch::Scratch;
 use crate::session::{self, End, Session, Texts};
-use crate::text::block;
 use crate::{Config, cost, idea};
 use forerunner_sandbox::Outcome as Ending;
 use forerunner_sdk::{
@@ -54,13 +53,22 @@ struct Delivery {
 type Failure = (&'static str, String);
 
 impl Agent {
-    /// The mutator with its configuration. Whether the agent is installed shows only when it is
-    /// started: a replay needs none.
+    /// The mutator with its configuration. An agent that is not installed is a warning only: a replay
+    /// needs none.
     ///
     /// # Errors
     /// When a value makes no sense.
     pub fn new(config: Config) -> Result<Self> {
         config.check()?;
+        if !session::is_installed(&config) {
+            let program = config.command.first().map_or("", String::as_str);
+            tracing::warn!(
+                "there is no program `{}` for the agent `{}`; unless this is a replay, its proposals \
+                 will fail",
+                program.escape_debug(),
+                config.name()
+            );
+        }
         Ok(Self { config, history: Mutex::default() })
     }
 
@@ -153,8 +161,8 @@ impl Agent {
 
     /// Whether the agent ended as it should.
     fn ended_well(&self, session: &Session, secrets: &Secrets) -> Result<(), Failure> {
-        let words = last_words(&secrets.hide(&session.stderr))
-            .or_else(|| last_words(&secrets.hide(&session.stdout)))
+        let words = last_words(&session.stderr.shown(secrets))
+            .or_else(|| last_words(&session.stdout.shown(secrets)))
             .map(|words| format!("; its last words: {words}"))
             .unwrap_or_default();
         let seconds = session.seconds;
@@ -198,7 +206,7 @@ impl Agent {
         let dollars = self.config.dollars;
         let told = self.config.cost.as_ref().and_then(|source| match &source.file {
             Some(file) => cost::read(source, &scratch.text(file, NOTE_BYTES)?, dollars),
-            None => cost::read(source, &session.stdout, dollars),
+            None => cost::read(source, &session.stdout.text(), dollars),
         });
         told.unwrap_or(Cost { dollars, ..Cost::default() })
     }
@@ -275,9 +283,10 @@ fn delivered(
     secrets: &Secrets,
     checks: u32,
 ) -> Result<Delivery, Failure> {
-    let program = scratch
-        .program(wanted)
-        .map_err(|problem| ("malformed", format!("left what cannot be taken: {problem}")))?;
+    let program = scratch.program(wanted).map_err(|problem| {
+        let problem = crate::text::block(&secrets.hide(&problem), 600);
+        ("malformed", format!("left what cannot be taken: {problem}"))
+    })?;
     if program.files.is_empty() {
         return Err(("empty", "removed the whole program".to_owned()));
     }
@@ -285,27 +294,29 @@ fn delivered(
     if program == *work.start || program == *parent {
         return Err(("empty", "left the program as it was".to_owned()));
     }
-    if program.files.values().any(|text| secrets.are_in(text)) {
+    let mut texts = program.files.keys().chain(program.files.values());
+    if texts.any(|text| secrets.are_in(text)) {
         return Err(("malformed", "wrote one of its secrets into the program".to_owned()));
     }
     let removed = parent.files.keys().filter(|path| !program.files.contains_key(*path)).cloned();
     let removed = removed.collect();
     let mut files = program.files;
     files.retain(|path, text| parent.files.get(path) != Some(text));
-    let idea = scratch.text("IDEA.md", NOTE_BYTES).unwrap_or_default();
-    Ok(Delivery { files, removed, idea: idea::parse(&secrets.hide(&idea)), checks })
+    let note = scratch.text("IDEA.md", NOTE_BYTES).unwrap_or_default();
+    let is_cut = note.len() as u64 >= NOTE_BYTES;
+    let idea = idea::parse(&Kept::beginning(note, is_cut).shown(secrets));
+    Ok(Delivery { files, removed, idea, checks })
 }
 
 /// The agent's output, for people.
 fn log(session: &Session, secrets: &Secrets) -> String {
-    let part = |text: &str| block(&secrets.hide(text), usize::MAX - 1);
     format!(
         "ended: {:?} after {:.1} s\nconfined by: {}\n\n--- standard output ---\n{}\n\
          --- standard error ---\n{}\n",
         session.end,
         session.seconds,
         session.layers,
-        part(&session.stdout),
-        part(&session.stderr)
+        session.stdout.shown(secrets),
+        session.stderr.shown(secrets)
     )
 }

@@ -134,7 +134,7 @@ impl Walk<'_> {
     }
 
     fn file(&mut self, folder: &File, name: &str, path: String) -> Result<(), String> {
-        let shown: String = path.escape_debug().take(200).collect();
+        let shown: String = path.escape_debug().collect();
         let other = || format!("`{shown}` is no ordinary file; a program is made of such");
         // A symbolic link is not followed, and nobody waits at a pipe.
         let file = open_file(folder, name).map_err(|_| other())?;

@@ -72,14 +72,17 @@ fn heading(raw: &str) -> Option<(Part, &str)> {
     Some((part, rest.trim_start_matches(['*', '_'])))
 }
 
-/// The first one or two numbers of a text as an interval of relative gains; percentages when it
-/// says so, or when a number is too large for a share.
+/// The first one or two numbers of a text as an interval of relative gains: percentages when it says
+/// so, else shares. Numbers too large for shares are of something else, such as seconds.
 fn interval(text: &str) -> Option<Interval> {
     let numbers = numbers(text.get(..text.floor_char_boundary(400)).unwrap_or(text));
     let first = *numbers.first()?;
     let second = numbers.get(1).copied().unwrap_or(first);
     let percent = text.contains('%') || text.contains("per cent") || text.contains("percent");
-    let scale = if percent || first.abs() > 1.0 || second.abs() > 1.0 { 0.01 } else { 1.0 };
+    if !percent && (first.abs() > 1.0 || second.abs() > 1.0) {
+        return None;
+    }
+    let scale = if percent { 0.01 } else { 1.0 };
     let (low, high) = (first.min(second) * scale, first.max(second) * scale);
     ((-1.0..=10.0).contains(&low) && (-1.0..=10.0).contains(&high))
         .then_some(Interval { low, high })
@@ -142,10 +145,12 @@ mod tests {
             ("0.02..0.08", Some((0.02, 0.08))),
             ("-1% to 3%", Some((-0.01, 0.03))),
             ("8% - 2%", Some((0.02, 0.08))),
-            ("about 5", Some((0.05, 0.05))),
+            ("about 5 %", Some((0.05, 0.05))),
+            ("about 5", None),
+            ("12 s to 10 s", None),
             ("0.5", Some((0.5, 0.5))),
             ("1e-3 to 2E-3", Some((0.001, 0.002))),
-            ("5 elephants", Some((0.05, 0.05))),
+            ("5 elephants", None),
             ("1e309 or 5 %", None),
             ("999999 %", None),
             ("unknown", None),

@@ -1,6 +1,6 @@
 //! One start of the agent: its process tree, its limits, its output.
 
-use crate::output::Ends;
+use crate::output::{Kept, Reader};
 use crate::{Config, checks::Service, scratch::Scratch};
 use forerunner_sandbox::{Child, Finished, Limits, Outcome, Policy, Profile, spawn};
 use forerunner_sdk::Host;
@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// How often we look whether the agent has ended or is not wanted any more.
 const PERIOD: Duration = Duration::from_millis(40);
+/// How long what an agent printed may take to arrive once nothing of it runs any more.
+const LAST_OUTPUT: Duration = Duration::from_secs(5);
 
 /// What an agent gets of our environment besides what it was granted.
 const USUAL: [&str; 12] = [
@@ -55,8 +57,8 @@ pub(crate) struct Session {
     pub(crate) end: End,
     pub(crate) seconds: f64,
     /// As they came, capped.
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
+    pub(crate) stdout: Kept,
+    pub(crate) stderr: Kept,
     /// What confined the command.
     pub(crate) layers: String,
 }
@@ -73,11 +75,12 @@ pub(crate) fn run(
     let not_started = |why: String| Session {
         end: End::NotStarted(why),
         seconds: begin.elapsed().as_secs_f64(),
-        stdout: String::new(),
-        stderr: String::new(),
+        stdout: Kept::default(),
+        stderr: Kept::default(),
         layers: String::new(),
     };
-    let argv = match argv(config, scratch, texts) {
+    let ready = granted(config).and_then(|()| argv(config, scratch, texts));
+    let argv = match ready {
         Ok(argv) => argv,
         Err(why) => return not_started(why),
     };
@@ -96,28 +99,27 @@ pub(crate) fn run(
     thread::scope(|scope| {
         let service = scope.spawn(|| checks.serve(host, &done));
         if let (Some(mut stdin), true) = (stdin, config.prompt_on_stdin) {
-            // An agent that does not read its input closes it by ending.
-            scope.spawn(move || _ = stdin.write_all(texts.prompt.as_bytes()));
+            // An agent that does not read its input closes it by ending; if somebody holds it open
+            // nevertheless, nobody waits for the thread.
+            let prompt = texts.prompt.to_owned();
+            thread::spawn(move || _ = stdin.write_all(prompt.as_bytes()));
         }
         let cap = (config.output_kib << 10) as usize;
-        let output = scope.spawn(move || stdout.map(|pipe| Ends::read(pipe, cap)));
+        let output = stdout.map(|pipe| Reader::start(pipe, cap));
         let (cancelled, finished) = attend(child, host);
         done.store(true, Ordering::Relaxed);
         _ = service.join();
-        let stdout = output.join().ok().flatten().unwrap_or_default();
+        let stdout = output.map(|output| output.finish(LAST_OUTPUT)).unwrap_or_default();
         let (end, stderr) = match finished {
-            Ok(finished) if cancelled => (End::Cancelled, finished.stderr),
-            Ok(finished) => (End::Ended(finished.outcome), finished.stderr),
-            Err(_) if cancelled => (End::Cancelled, Vec::new()),
-            Err(error) => (End::Lost(error.to_string()), Vec::new()),
+            Ok(finished) => {
+                let text = String::from_utf8_lossy(&finished.stderr).into_owned();
+                let stderr = Kept::beginning(text, finished.output_truncated);
+                (if cancelled { End::Cancelled } else { End::Ended(finished.outcome) }, stderr)
+            }
+            Err(_) if cancelled => (End::Cancelled, Kept::default()),
+            Err(error) => (End::Lost(error.to_string()), Kept::default()),
         };
-        Session {
-            end,
-            seconds: begin.elapsed().as_secs_f64(),
-            stdout,
-            stderr: String::from_utf8_lossy(&stderr).into_owned(),
-            layers,
-        }
+        Session { end, seconds: begin.elapsed().as_secs_f64(), stdout, stderr, layers }
     })
 }
 
@@ -140,6 +142,26 @@ fn attend(child: Child, host: &dyn Host) -> (bool, Result<Finished, forerunner_s
         thread::sleep(PERIOD);
     }
     (false, child.wait())
+}
+
+/// Whether everything is there that the agent is to be given: without its key it would only cost.
+fn granted(config: &Config) -> Result<(), String> {
+    let is_missing = |name: &&String| !config.set.contains_key(*name) && env::var(name).is_err();
+    match config.env.iter().find(is_missing) {
+        Some(name) => Err(format!(
+            "the variable `{}`, which `env` names, is not set or is no text\nhint: set it, or take \
+             it out of `env`",
+            name.escape_debug()
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Whether the agent's program is where a shell would look for it. What placeholders say is known
+/// only at its start.
+pub(crate) fn is_installed(config: &Config) -> bool {
+    let program = config.command.first().map_or("", String::as_str);
+    program.contains('{') || find(Path::new(program), env::var_os("PATH")).is_some()
 }
 
 /// The command line with its placeholders filled in, and the place of its program.
@@ -252,5 +274,10 @@ mod tests {
         assert_eq!(find(Path::new("no-such-program"), path.clone()), None);
         assert_eq!(find(Path::new("/etc/passwd"), path), None, "not executable");
         assert_eq!(find(Path::new("sh"), None), None);
+        let installed = |program: &str| {
+            is_installed(&Config { command: vec![program.to_owned()], ..Config::default() })
+        };
+        assert!(installed("sh") && !installed("no-such-program"));
+        assert!(installed("{folder}/tool"), "nobody knows yet");
     }
 }

@@ -16,6 +16,11 @@ pub(crate) fn block(text: &str, limit: usize) -> String {
     cut(&clean, limit)
 }
 
+/// Without control characters but tabs and line ends, however long.
+pub(crate) fn clean(text: &str) -> String {
+    text.chars().filter(|c| is_text(*c)).collect()
+}
+
 /// A text as a quotation in Markdown, which cannot end itself.
 pub(crate) fn fenced(text: &str, limit: usize) -> String {
     let text = block(text, limit);

@@ -2,7 +2,7 @@
 
 use crate::config::ModelEntry;
 use forerunner_models::{ModelConfig, Models, Question};
-use forerunner_sdk::{Answer, Error, Host, Message, Result};
+use forerunner_sdk::{Answer, Answered, Cost, Error, Host, Message, Result};
 
 /// A question to a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +29,26 @@ pub trait Ask: Send + Sync {
     /// model does not answer is an [`Answer`].
     fn ask(&self, query: &Query<'_>, host: &dyn Host) -> Result<Answer>;
 
-    /// Whether it is known what the model costs.
+    /// Asks for the vector of a text, and waits for the answer: a list of numbers in JSON. Recalls,
+    /// remembers and counts as [`Ask::ask`] does. By default there are no vectors.
+    ///
+    /// # Errors
+    /// As for [`Ask::ask`].
+    fn embed(
+        &self,
+        model: &str,
+        text: &str,
+        seed: u64,
+        ordinal: u32,
+        host: &dyn Host,
+    ) -> Result<Answer> {
+        let _ = (text, seed, ordinal, host);
+        let kind = "invalid_request".to_owned();
+        let outcome = Answered::Failed { kind, message: format!("`{model}` makes no vectors") };
+        Ok(Answer { outcome, cost: Cost::default(), seconds: 0.0, attempts: 0 })
+    }
+
+    /// Whether the model is known to cost something: more than nothing.
     fn has_price(&self, model: &str) -> bool;
 }
 
@@ -46,8 +65,19 @@ impl Ask for Models {
         Self::ask(self, &question, host)
     }
 
+    fn embed(
+        &self,
+        model: &str,
+        text: &str,
+        seed: u64,
+        ordinal: u32,
+        host: &dyn Host,
+    ) -> Result<Answer> {
+        Self::embed(self, model, text, seed, ordinal, host)
+    }
+
     fn has_price(&self, model: &str) -> bool {
-        self.price(model).is_some()
+        self.price(model).is_some_and(|price| price.input > 0.0 || price.output > 0.0)
     }
 }
 

@@ -1,5 +1,8 @@
 //! What can be configured.
 
+mod embeddings;
+
+pub use embeddings::EmbeddingConfig;
 use forerunner_sdk::{Error, Result};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use std::{collections::BTreeSet, path::PathBuf};
@@ -20,7 +23,8 @@ pub struct Config {
     /// How a model is chosen for a proposal.
     #[serde(default)]
     pub ensemble: Ensemble,
-    /// What the bandit counts gains against; dollars where every model has a price, else tokens.
+    /// What the bandit counts gains against; dollars where every model has a price
+    /// above 0, else tokens.
     #[serde(default)]
     pub credit_per: Option<CreditPer>,
     /// How much an outcome counts against the one after it, for the bandit; in `(0, 1]`.
@@ -44,6 +48,9 @@ pub struct Config {
     /// Similarity from which on two ideas are the same, in `(0, 1]`.
     #[serde(default = "similarity")]
     pub similarity: f64,
+    /// Who else compares ideas, besides their words.
+    #[serde(default)]
+    pub embeddings: Option<EmbeddingConfig>,
     /// Estimated tokens of a question, the system part included.
     #[serde(default = "prompt_tokens")]
     pub prompt_tokens: usize,
@@ -143,18 +150,21 @@ impl Default for Schedule {
 }
 
 /// Who looks an idea over before it is carried out; in two-stage prompting alone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CriticConfig {
     /// Whether anybody does.
     pub enabled: bool,
     /// How often a vetoed idea goes back before the proposal fails; at most 5.
     pub rounds: u32,
+    /// Share of proposals whose ideas it sees, in `0..=1`: below 1, one run shows what comes of ideas
+    /// with it and without.
+    pub share: f64,
 }
 
 impl Default for CriticConfig {
     fn default() -> Self {
-        Self { enabled: false, rounds: 1 }
+        Self { enabled: false, rounds: 1, share: 1.0 }
     }
 }
 
@@ -195,12 +205,18 @@ impl Config {
             critic: CriticConfig::default(),
             duplicates: duplicates(),
             similarity: similarity(),
+            embeddings: None,
             prompt_tokens: prompt_tokens(),
             inspirations: inspirations(),
             history: history(),
             prompts: None,
             instructions: String::new(),
         }
+    }
+
+    /// Whether this model only makes vectors.
+    pub(crate) fn only_embeds(&self, model: &str) -> bool {
+        self.embeddings.as_ref().is_some_and(|embeddings| embeddings.model == model)
     }
 
     /// Whether all values make sense; the error names the field.
@@ -241,9 +257,15 @@ impl Config {
                 return Err(Error::config(field, why));
             }
         }
-        let share = 0.0..=1.0;
-        if !share.contains(&self.rewrite_share) {
-            return Err(Error::config("rewrite_share", "not within 0 and 1"));
+        for (field, share) in
+            [("rewrite_share", self.rewrite_share), ("critic.share", self.critic.share)]
+        {
+            if !(0.0..=1.0).contains(&share) {
+                return Err(Error::config(field, "not within 0 and 1"));
+            }
+        }
+        if let Some(embeddings) = &self.embeddings {
+            embeddings.check(&self.models, &self.roles)?;
         }
         for (field, value) in [("discount", self.discount), ("similarity", self.similarity)] {
             if !(value > 0.0 && value <= 1.0) {

@@ -11,6 +11,10 @@ pub struct Details {
     pub ideas_first: bool,
     /// Form of the change that was asked for: `patch` or `program`.
     pub form: String,
+    /// The model that was chosen for the proposal, whoever has roles; if it could not be had, the one
+    /// that stood in. It is credited with what comes of the proposal.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub chosen: String,
     /// The model that wrote the change.
     pub implementation: String,
     /// Models that did not answer before one did, each as `name: kind`.
@@ -26,6 +30,13 @@ pub struct Details {
     pub unreadable: u32,
     /// Ideas and changes that were there before and were asked for again.
     pub duplicates: u32,
+    /// What a model for embeddings makes of the idea.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedding: Option<Embedding>,
+    /// Why ideas of this proposal were compared by their words alone, though a model for embeddings
+    /// is configured: kinds of failures.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unembedded: Vec<String>,
     /// Calls, those for repairs included.
     pub calls: u32,
     /// Bytes of all questions.
@@ -48,6 +59,16 @@ pub struct Details {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 fn is_zero(number: &u32) -> bool {
     *number == 0
+}
+
+/// The direction of an idea.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Embedding {
+    /// The model that it comes from.
+    pub model: String,
+    /// Whole numbers from -127 to 127, proportional to those of the model, as two hex digits each
+    /// (two's complement).
+    pub vector: String,
 }
 
 /// What the critic said of one idea.

@@ -7,8 +7,10 @@ use crate::{
     novelty::{Index, Words},
     text,
     values::percent,
+    vectors::{Vector, Vectors},
 };
 use forerunner_sdk::{Cause, Cost, Interval, Metrics, Objectives, Outcome, ProgramId, Verdict};
+use known::was_measured;
 pub(crate) use known::{Credit, Known, Repeat, Tried};
 use std::{
     cmp::Reverse,
@@ -33,6 +35,7 @@ struct Record {
     program: Option<ProgramId>,
     summary: String,
     expected: Option<Interval>,
+    /// Who is credited.
     model: String,
     cost: Cost,
     change: String,
@@ -62,6 +65,7 @@ pub(crate) struct History {
     best: BTreeSet<(Reverse<Ordered>, u64)>,
     by_parent: BTreeMap<ProgramId, VecDeque<u64>>,
     ideas: Index,
+    vectors: Vectors,
     /// Changes and programs that were there before.
     repeats: BTreeMap<String, u64>,
     /// Number of the latest proposal whose idea came first.
@@ -97,10 +101,15 @@ impl History {
             ),
         };
         let details = details.unwrap_or_default();
+        let model = if details.chosen.is_empty() { model } else { details.chosen.clone() };
         let made = outcome.program.as_ref().and_then(|id| self.repeats.get(&id.0).copied());
         let summary = text::line(&outcome.idea.summary, SUMMARY);
         if !summary.is_empty() && made.is_none() && was_measured(outcome.evaluation.verdict) {
             self.ideas.add(number, Words::of(&summary, &outcome.idea.mechanism));
+            let vector = details.embedding.as_ref().and_then(|it| Vector::parse(&it.vector));
+            if let (Some(vector), Some(embedding)) = (vector, &details.embedding) {
+                self.vectors.add(number, &embedding.model, vector);
+            }
         }
         // A lost worker says nothing about a change.
         if outcome.evaluation.verdict != Verdict::Failed(Cause::Worker) {
@@ -151,6 +160,7 @@ impl History {
             }
         }
         self.ideas.forget(number);
+        self.vectors.forget(number);
         for text in record.program.map(|id| id.0).into_iter().chain([record.change]) {
             if self.repeats.get(&text) == Some(&number) {
                 self.repeats.remove(&text);
@@ -233,10 +243,39 @@ impl History {
         })
     }
 
-    /// The idea that this one says again in other words, among those below `before`.
-    pub(crate) fn same_idea(&self, words: &Words, least: f64, before: u64) -> Option<Repeat> {
-        let (_, number) = self.ideas.nearest(words, least, before)?;
+    /// The idea for `parent` that this one says again in other words, among those below `before`. What
+    /// gained something on another parent may be borrowed.
+    pub(crate) fn same_idea(
+        &self,
+        words: &Words,
+        parent: &ProgramId,
+        least: f64,
+        before: u64,
+    ) -> Option<Repeat> {
+        let counts = |number| self.counts(number, parent);
+        let (_, number) = self.ideas.nearest(words, least, before, counts)?;
         self.repeat(number)
+    }
+
+    /// The idea for `parent` that points the same way as this one, which has a model's vector, among
+    /// those below `before`; by the same rules as [`History::same_idea`].
+    pub(crate) fn same_meaning(
+        &self,
+        (model, vector): (&str, &Vector),
+        words: &Words,
+        parent: &ProgramId,
+        least: f64,
+        before: u64,
+    ) -> Option<Repeat> {
+        let counts = |number| self.counts(number, parent) && self.ideas.agrees(number, words);
+        self.repeat(self.vectors.nearest(model, vector, least, before, counts)?)
+    }
+
+    /// Whether an idea that is tried on `parent` again would be a repeat of this one.
+    fn counts(&self, number: u64, parent: &ProgramId) -> bool {
+        self.record(number).is_some_and(|record| {
+            record.parent == *parent || record.gain().is_none_or(|gain| gain <= 0.0)
+        })
     }
 
     /// The proposal that made this change or program before, among those below `before`.
@@ -275,16 +314,6 @@ impl Record {
             (Verdict::Failed(cause), _) => format!("failed ({})", cause.as_str()),
         }
     }
-}
-
-/// Whether the idea had its chance: what never ran may be tried again.
-fn was_measured(verdict: Verdict) -> bool {
-    !matches!(
-        verdict,
-        Verdict::Failed(
-            Cause::Patch | Cause::Rule | Cause::Compile | Cause::Worker | Cause::Mutator
-        )
-    )
 }
 
 #[cfg(test)]

@@ -64,22 +64,26 @@
 //!   flight at the same time may therefore have the same idea; the host drops equal programs.
 //! - A run that is resumed, and observes the same outcomes again, goes on in the same way. Repairs
 //!   happen in the process that made the proposal.
-//! - Memory is bounded whatever the length of the run: 16,384 outcomes, 128 conversations. What they
-//!   cost to look through does not grow with their number.
+//! - Memory is bounded whatever the length of the run: 16,384 outcomes, 128 conversations, 2,304 vectors.
+//!   What they cost to look through does not grow with their number.
 //! - Calls for a proposal are bounded: two answers that cannot be read for each stage, `duplicates`,
-//!   `critic.rounds`, and for each call as many models as there are.
+//!   `critic.rounds`, and for each call as many models as there are; with embeddings one more for each
+//!   idea, which never fails a proposal.
 //! - What programs, compilers and models wrote is stripped of control characters, capped, and stands
 //!   between markers that name a digest of it, so that it cannot close them.
 //! - Nothing of a reply is run, opened or looked up: it is a change for the host to apply, or words.
 //! - Prices, keys and the network are not known here, but to `forerunner-models`.
 //!
-//! Similar ideas are found by their words alone; there are no embeddings.
+//! Similar ideas are found by their words, and with [`Config::embeddings`] also by what a model for
+//! embeddings makes of them; ideas whose summaries name different numbers, or opposite directions, stay
+//! different ideas in any case.
 
 mod ask;
 mod bandit;
 mod config;
 mod context;
 mod details;
+mod embedding;
 mod history;
 mod mutator;
 mod novelty;
@@ -90,10 +94,13 @@ pub mod reply;
 mod session;
 mod text;
 mod values;
+mod vectors;
 
 pub use ask::{Ask, Query};
-pub use config::{Config, CreditPer, CriticConfig, Ensemble, ModelEntry, Roles, Schedule};
-pub use details::{Cut, Details, Opinion};
+pub use config::{
+    Config, CreditPer, CriticConfig, EmbeddingConfig, Ensemble, ModelEntry, Roles, Schedule,
+};
+pub use details::{Cut, Details, Embedding, Opinion};
 pub use mutator::Llm;
 pub use novelty::SIMILARITY;
 pub use text::estimated_tokens;

@@ -66,12 +66,21 @@ impl Llm {
     /// The mutator with its configuration, asking `ask` instead of the models that it names.
     ///
     /// # Errors
-    /// When a value or a template makes no sense.
+    /// When a value or a template makes no sense, or `credit_per` is dollars and a model is free.
     pub fn asking(config: Config, ask: Box<dyn Ask>) -> Result<Self> {
         config.check()?;
         let prompts = Prompts::new(config.prompts.as_deref())?;
-        let all_priced = config.models.iter().all(|model| ask.has_price(&model.name));
-        let by_price = if all_priced { CreditPer::Dollars } else { CreditPer::Tokens };
+        let mut asked = config.models.iter().filter(|model| !config.only_embeds(&model.name));
+        let free = asked.find(|model| !ask.has_price(&model.name));
+        if let (Some(CreditPer::Dollars), Some(free)) = (config.credit_per, free) {
+            let why = format!(
+                "nothing is known to be paid for `{}`, so that gains cannot be counted against \
+                 dollars\nhint: set its `price`, or `credit_per = \"tokens\"`",
+                free.name
+            );
+            return Err(Error::config("credit_per", why));
+        }
+        let by_price = if free.is_none() { CreditPer::Dollars } else { CreditPer::Tokens };
         let credit_per = config.credit_per.unwrap_or(by_price);
         Ok(Self {
             config,
@@ -109,7 +118,8 @@ impl Llm {
         };
         let first = bandit::choose(&arms, &credits, rules, &mut random);
         let names = models.iter().map(|model| model.name.clone());
-        names.clone().skip(first).chain(names.take(first)).collect()
+        let names = names.clone().skip(first).chain(names.take(first));
+        names.filter(|name| !self.config.only_embeds(name)).collect()
     }
 
     fn session<'a>(&'a self, host: &'a dyn Host, seed: u64, order: Vec<String>) -> Session<'a> {
@@ -118,7 +128,7 @@ impl Llm {
             host,
             seed,
             order,
-            answered: None,
+            down: Vec::new(),
             calls: 0,
             prompt_bytes: 0,
             spent: Cost::default(),
@@ -167,13 +177,12 @@ impl Mutator for Llm {
         let Draft { mut idea, change, messages } = draft.map_err(|stop| match stop {
             Stop::Host(error) => error,
             Stop::Lost(why) => {
-                let model = session.answered.as_ref().or(session.order.first());
-                let model = model.cloned().unwrap_or_default();
-                let tag = Tag { model, cost: session.spent };
+                let tag = Tag { model: session.chosen(), cost: session.spent };
                 Error::Failed(format!("{why} {}", tag.write()))
             }
         })?;
         count(&mut details, &session);
+        details.chosen = session.chosen();
         details.change = reply::digest(&request.parent.program, &change);
         idea.stage = plan.stage().to_owned();
         idea.details = serde_json::to_value(&details).map_err(Error::failed)?;

@@ -5,11 +5,17 @@
 //! the summary count twice, numbers three times. Two ideas are as similar as their sets: the share of common words among all of either (Jaccard).
 //! Candidates come from an inverted index, by the rarest words of the idea alone: two ideas of
 //! similarity `t` or more share one of the rarest `n - ceil(t n) + 1` of its `n` words.
+//!
+//! Reasons are alike for much that is not: so two ideas are the same only if their summaries name the
+//! same things as well ([`Summary`]).
+
+mod summary;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use summary::Summary;
 
-/// Similarity from which on two ideas are the same by default. On the pairs in the test, different ideas
-/// come to at most 0.4, the same in somewhat other words to at least 0.8; in wholly other words they are missed.
+/// Similarity from which on two ideas with summaries that say the same are the same by default. Ideas in
+/// somewhat other words come to at least 0.6 on the pairs in the test; in wholly other words they are missed.
 pub const SIMILARITY: f64 = 0.6;
 
 /// Most words of an idea that count: the first.
@@ -33,20 +39,20 @@ const COMMON: [&str; 64] = [
     "which", "while", "will", "with",
 ];
 
-/// The words of an idea, as numbers in increasing order.
+/// The words of an idea.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Words(Vec<u32>);
+pub(crate) struct Words {
+    /// All of them, as numbers in increasing order.
+    all: Vec<u32>,
+    summary: Summary,
+}
 
 impl Words {
     /// The words of a summary and of what stands behind it.
     pub(crate) fn of(summary: &str, mechanism: &str) -> Self {
         let mut stems: Vec<u32> = Vec::new();
         for (text, weight) in [(summary, SUMMARY), (mechanism, 1)] {
-            let words = text
-                .split(|c: char| !(c.is_alphanumeric() || c == '.'))
-                .map(|word| word.trim_matches('.'))
-                .filter(|word| !word.is_empty());
-            for word in words {
+            for word in words(text) {
                 let stem = stem(word);
                 let hash = fnv(&stem);
                 if COMMON.binary_search(&stem.as_str()).is_ok() || stems.contains(&hash) {
@@ -60,12 +66,17 @@ impl Words {
             }
         }
         stems.sort_unstable();
-        Self(stems)
+        Self { all: stems, summary: Summary::of(summary) }
+    }
+
+    /// Whether both summaries may mean the same.
+    pub(crate) fn may_mean(&self, other: &Self) -> bool {
+        self.summary.may_mean(&other.summary)
     }
 
     /// The share of common words among all of either, in `0.0..=1.0`.
     pub(crate) fn similarity(&self, other: &Self) -> f64 {
-        let (mut a, mut b) = (self.0.as_slice(), other.0.as_slice());
+        let (mut a, mut b) = (self.all.as_slice(), other.all.as_slice());
         let mut common = 0_usize;
         while let ([x, rest_a @ ..], [y, rest_b @ ..]) = (a, b) {
             common += usize::from(x == y);
@@ -76,9 +87,16 @@ impl Words {
                 b = rest_b;
             }
         }
-        let all = self.0.len() + other.0.len() - common;
+        let all = self.all.len() + other.all.len() - common;
         if all == 0 { 0.0 } else { common as f64 / all as f64 }
     }
+}
+
+/// The words of a text, numbers with their decimals.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !(c.is_alphanumeric() || c == '.'))
+        .map(|word| word.trim_matches('.'))
+        .filter(|word| !word.is_empty())
 }
 
 fn stem(word: &str) -> String {
@@ -111,7 +129,7 @@ pub(crate) struct Index {
 impl Index {
     /// Adds an idea; numbers increase.
     pub(crate) fn add(&mut self, number: u64, words: Words) {
-        for word in &words.0 {
+        for word in &words.all {
             self.occurs.entry(*word).or_default().push_back(number);
         }
         self.ideas.insert(number, words);
@@ -120,7 +138,7 @@ impl Index {
     /// Forgets an idea; only the oldest may be forgotten.
     pub(crate) fn forget(&mut self, number: u64) {
         let Some(words) = self.ideas.remove(&number) else { return };
-        for word in words.0 {
+        for word in words.all {
             if let Some(numbers) = self.occurs.get_mut(&word) {
                 while numbers.front().is_some_and(|first| *first <= number) {
                     numbers.pop_front();
@@ -132,14 +150,21 @@ impl Index {
         }
     }
 
-    /// The most similar idea with a number below `before`, if its similarity is at least `least`;
-    /// the latest of several. What came later makes no difference.
-    pub(crate) fn nearest(&self, words: &Words, least: f64, before: u64) -> Option<(f64, u64)> {
-        let n = words.0.len();
+    /// The most similar idea with a number below `before` that `counts`, if its similarity is at least
+    /// `least` and the summaries may mean the same; the latest of several. What came later makes no
+    /// difference.
+    pub(crate) fn nearest(
+        &self,
+        words: &Words,
+        least: f64,
+        before: u64,
+        counts: impl Fn(u64) -> bool,
+    ) -> Option<(f64, u64)> {
+        let n = words.all.len();
         let needed = ((least * n as f64).ceil() as usize).clamp(1, n.max(1));
         // How often each word occurred before, rarest first.
         let mut rare: Vec<(usize, u32)> = words
-            .0
+            .all
             .iter()
             .filter_map(|word| {
                 let count = self.occurs.get(word)?.partition_point(|number| *number < before);
@@ -162,9 +187,18 @@ impl Index {
         candidates.dedup();
         candidates
             .into_iter()
-            .filter_map(|number| Some((words.similarity(self.ideas.get(&number)?), number)))
+            .filter(|number| counts(*number))
+            .filter_map(|number| {
+                let other = self.ideas.get(&number).filter(|other| words.may_mean(other))?;
+                Some((words.similarity(other), number))
+            })
             .filter(|(similarity, _)| *similarity >= least)
             .max_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)))
+    }
+
+    /// Whether the summary of this idea has the numbers and directions of that of `words`.
+    pub(crate) fn agrees(&self, number: u64, words: &Words) -> bool {
+        self.ideas.get(&number).is_some_and(|other| other.summary.agrees(&words.summary))
     }
 
     /// How many ideas there are.

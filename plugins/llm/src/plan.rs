@@ -13,6 +13,8 @@ pub(crate) struct Plan {
     /// Whether the idea comes first, in a call of its own.
     pub(crate) ideas_first: bool,
     pub(crate) form: Form,
+    /// Whether the critic looks the idea over, where it comes first.
+    pub(crate) critic: bool,
 }
 
 impl Plan {
@@ -20,9 +22,11 @@ impl Plan {
     pub(crate) fn new(config: &Config, request: &ProposalRequest, known: &Known) -> Self {
         let chance = Seed(request.seed).derive("llm.rewrite", 0).unit();
         let rewrite = chance < config.rewrite_share;
+        let chance = Seed(request.seed).derive("llm.critic", 0).unit();
         Self {
             ideas_first: ideas_first(&config.schedule, request, known),
             form: if rewrite { Form::Program } else { Form::Patch },
+            critic: config.critic.enabled && chance < config.critic.share,
         }
     }
 

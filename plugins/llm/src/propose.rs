@@ -62,7 +62,7 @@ impl Proposing<'_> {
                     None => {
                         self.details.implementation.clone_from(&said.model);
                         messages.push(assistant(&said.text));
-                        return Ok(Draft { idea: idea(&sketch, said.model), change, messages });
+                        return Ok(Draft { idea: sketch.idea(said.model), change, messages });
                     }
                     Some(complaint) => complaint,
                 },
@@ -119,7 +119,7 @@ impl Proposing<'_> {
             return Ok(Err(complaint));
         }
         let role = self.config.roles.implementation.as_deref();
-        let idea = idea(sketch, model.to_owned());
+        let idea = sketch.idea(model.to_owned());
         let variables = context! { idea => value(IdeaView::of(&idea)), ..self.variables() };
         let mut messages = self.conversation("implementation", &variables)?;
         let mut slips = 0;
@@ -166,18 +166,21 @@ impl Proposing<'_> {
             (false, true) => "it was empty",
             (false, false) => why,
         };
+        let (reason, hint) = text::message_and_hint(&said.nothing);
         if *slips > SLIPS {
             let (model, n) = (&said.model, *slips);
+            let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
             return Err(Stop::Lost(format!(
-                "model `{model}`: {n} answers could not be used; of the last, {why}"
+                "model `{model}`: {n} answers could not be used; of the last, {why}{reason}{hint}"
             )));
         }
         let words = format!("Your answer could not be used: {why}. Answer again, in full.");
-        Ok(Complaint { words, quote: None, unreadable: true })
+        let quote = Some(reason).filter(|reason| !reason.is_empty());
+        Ok(Complaint { words, quote, unreadable: true })
     }
 
     /// Goes on with the conversation. What cannot be read is not sent back in full; of an empty
-    /// answer nothing is, and the question is put again.
+    /// answer nothing is, and the question is put again, with what is known of the reason.
     fn again(
         &self,
         messages: &mut Vec<Message>,
@@ -186,10 +189,15 @@ impl Proposing<'_> {
     ) -> Result<(), Stop> {
         let most = if complaint.unreadable { UNREADABLE } else { usize::MAX };
         let back = assistant(&said.text[..said.text.floor_char_boundary(most)]);
-        if !back.text.trim().is_empty() {
-            let variables = context! { complaint => complaint.words, quote => complaint.quote };
-            let words = self.prompts.render("retry", &variables)?;
-            messages.extend([back, user(words)]);
+        let empty = back.text.trim().is_empty();
+        if empty && complaint.quote.is_none() {
+            return Ok(());
+        }
+        let variables = context! { complaint => complaint.words, quote => complaint.quote };
+        let words = self.prompts.render("retry", &variables)?;
+        match messages.last_mut() {
+            Some(question) if empty => question.text.push_str(&format!("\n\n{words}")),
+            _ => messages.extend([back, user(words)]),
         }
         Ok(())
     }
@@ -201,6 +209,7 @@ impl Proposing<'_> {
         change: Option<&Change>,
     ) -> Result<Option<Complaint>, Stop> {
         let before = self.known.before;
+        let parent = &self.request.parent.id;
         let found = {
             // A panic in an earlier call was reported by the host; what is known stays usable.
             let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
@@ -211,16 +220,22 @@ impl Proposing<'_> {
             change.or_else(|| {
                 let sketch = sketch?;
                 let words = Words::of(&sketch.summary, &sketch.reasons());
-                Some(("This idea", history.same_idea(&words, self.config.similarity, before)?))
+                Some((
+                    "This idea",
+                    history.same_idea(&words, parent, self.config.similarity, before)?,
+                ))
             })
+        };
+        let found = match (found, sketch) {
+            (None, Some(sketch)) => self.same_meaning(sketch)?.map(|repeat| ("This idea", repeat)),
+            (found, _) => found,
         };
         let Some((what, Repeat { iteration, summary, outcome })) = found else { return Ok(None) };
         self.details.duplicates += 1;
         if self.details.duplicates > self.config.duplicates {
             return Err(Stop::Lost(format!(
                 "{} times an idea or a change came that was there before; the last is that of \
-                 iteration {iteration}: {summary}\nhint: raise `similarity` or `duplicates`, or ask \
-                 another model",
+                 iteration {iteration}: {summary}\nhint: raise `similarity`, or ask another model",
                 self.details.duplicates
             )));
         }
@@ -233,10 +248,10 @@ impl Proposing<'_> {
 
     /// The complaint of the critic, where there is one and it vetoes the idea.
     fn vetoed(&mut self, sketch: &Sketch) -> Result<Option<Complaint>, Stop> {
-        if !self.config.critic.enabled {
+        if !self.plan.critic {
             return Ok(None);
         }
-        let variables = context! { idea => value(IdeaView::of(&idea(sketch, String::new()))) };
+        let variables = context! { idea => value(IdeaView::of(&sketch.idea(String::new()))) };
         let messages = self.conversation("critique", &variables)?;
         let role = self.config.roles.critic.as_deref();
         let (verdict, reason) = match self.session.ask(role, "critique", &messages) {
@@ -278,16 +293,4 @@ struct Complaint {
     quote: Option<String>,
     /// Whether the answer could not be read.
     unreadable: bool,
-}
-
-fn idea(sketch: &Sketch, model: String) -> Idea {
-    Idea {
-        summary: sketch.summary.clone(),
-        expected_gain: sketch.expected_gain,
-        mechanism: sketch.reasons(),
-        refutation: sketch.refutation.clone(),
-        stage: String::new(),
-        model,
-        details: serde_json::Value::Null,
-    }
 }

@@ -10,7 +10,9 @@ use forerunner_sdk::{Answered, Cost, Error, Host, Message, Role};
 const UNAVAILABLE: [&str; 6] =
     ["circuit_open", "unavailable", "rate_limited", "timeout", "network", "unauthorized"];
 /// Kinds of failures that amount to an answer that cannot be read.
-const UNREADABLE: [&str; 2] = ["empty", "malformed"];
+const UNREADABLE: [&str; 2] = [EMPTY, "malformed"];
+/// Nothing came, or only thoughts.
+const EMPTY: &str = "empty";
 
 /// What ends a proposal.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub(crate) struct Said {
     pub(crate) model: String,
     /// Empty where nothing readable came.
     pub(crate) text: String,
+    /// What the client says of an empty answer; empty for others.
+    pub(crate) nothing: String,
     /// Whether it was cut off at the limit on its length.
     pub(crate) cut: bool,
 }
@@ -44,8 +48,8 @@ pub(crate) struct Session<'a> {
     pub(crate) seed: u64,
     /// All models, the chosen one first.
     pub(crate) order: Vec<String>,
-    /// The model that answered last.
-    pub(crate) answered: Option<String>,
+    /// Models that could not be had.
+    pub(crate) down: Vec<String>,
     /// Calls so far; numbers the next one.
     pub(crate) calls: u32,
     pub(crate) prompt_bytes: u64,
@@ -65,7 +69,7 @@ impl Session<'_> {
         let others = self.order.iter().map(String::as_str).filter(|name| Some(*name) != role);
         let candidates: Vec<String> = role.into_iter().chain(others).map(str::to_owned).collect();
         let bytes: usize = messages.iter().map(|message| message.text.len()).sum();
-        let mut reasons = Vec::new();
+        let (mut reasons, mut hint) = (Vec::new(), String::new());
         for model in candidates {
             if self.host.cancelled() {
                 return Err(Error::Cancelled.into());
@@ -77,31 +81,49 @@ impl Session<'_> {
             self.calls += 1;
             self.prompt_bytes += bytes as u64;
             self.spent += answer.cost;
-            match &answer.outcome {
-                Answered::Failed { kind, .. } if UNAVAILABLE.contains(&kind.as_str()) => {}
-                _ => self.answered = Some(model.clone()),
-            }
             match answer.outcome {
-                Answered::Reply { text, cut } => return Ok(Said { model, text, cut }),
-                Answered::Failed { kind, .. } if UNREADABLE.contains(&kind.as_str()) => {
-                    return Ok(Said { model, text: String::new(), cut: false });
+                Answered::Reply { text, cut } => {
+                    return Ok(Said { model, text, cut, nothing: String::new() });
+                }
+                Answered::Failed { kind, message } if UNREADABLE.contains(&kind.as_str()) => {
+                    let nothing = if kind == EMPTY { message } else { String::new() };
+                    return Ok(Said { model, text: String::new(), cut: false, nothing });
                 }
                 Answered::Failed { kind, message } => {
-                    let (kind, message) = (text::line(&kind, 40), text::line(&message, 200));
-                    if !UNAVAILABLE.contains(&kind.as_str()) {
+                    let passed_on = is_unavailable(&kind, &message);
+                    let kind = text::line(&kind, 40);
+                    let (message, advice) = text::message_and_hint(&message);
+                    if !passed_on {
                         return Err(Stop::Lost(format!(
-                            "model `{model}`, asked for {}: {kind}: {message}",
+                            "model `{model}`, asked for {}: {kind}: {message}{advice}",
                             wanted(purpose)
                         )));
                     }
                     self.unavailable.push(format!("{model}: {kind}"));
                     reasons.push(format!("`{model}` ({kind}: {message})"));
+                    if hint.is_empty() {
+                        hint = advice;
+                    }
+                    self.down.push(model);
                 }
             }
         }
         reasons.truncate(4);
-        Err(Stop::Lost(format!("no model can be had: {}", reasons.join(", "))))
+        Err(Stop::Lost(format!("no model can be had: {}{hint}", reasons.join(", "))))
     }
+
+    /// The model that is to be credited with the proposal: the chosen one, or if it could not be had,
+    /// the one that stood in.
+    pub(crate) fn chosen(&self) -> String {
+        let up = self.order.iter().find(|model| !self.down.contains(model));
+        up.or(self.order.first()).cloned().unwrap_or_default()
+    }
+}
+
+/// Whether another model is to be asked: this one cannot be had, or there is none of its name.
+fn is_unavailable(kind: &str, message: &str) -> bool {
+    let gone = kind == "invalid_request" && message.starts_with("HTTP 404");
+    gone || UNAVAILABLE.contains(&kind)
 }
 
 fn wanted(purpose: &str) -> &'static str {

@@ -28,11 +28,16 @@ pub(crate) fn stripped(text: &str) -> String {
                 chars.next_if(|c| ('\u{40}'..='\u{7e}').contains(c));
             }
             // Marks of direction, isolates, overrides; invisible signs and separators; tags.
-            '\u{200b}'..='\u{200f}'
+            // Soft hyphens, selectors of variants.
+            '\u{ad}'
+            | '\u{61c}'
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200f}'
             | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}'
+            | '\u{fe00}'..='\u{fe0f}'
             | '\u{feff}'
-            | '\u{e0000}'..='\u{e007f}' => {}
+            | '\u{e0000}'..='\u{e01ef}' => {}
             c if c.is_control() => {}
             c => clean.push(c),
         }
@@ -60,6 +65,15 @@ pub(crate) fn line(text: &str, limit: usize) -> String {
     }
     let cut = words.floor_char_boundary(limit.saturating_sub(3));
     format!("{}...", &words[..cut.min(words.len())])
+}
+
+/// What a client says of a failure: the message as one line, and its hint, which begins with a line
+/// feed or is empty.
+pub(crate) fn message_and_hint(text: &str) -> (String, String) {
+    const HINT: &str = "\nhint: ";
+    let (message, hint) = text.split_once(HINT).unwrap_or((text, ""));
+    let hint = if hint.is_empty() { String::new() } else { format!("{HINT}{}", line(hint, 120)) };
+    (line(message, 200), hint)
 }
 
 /// The text in a code fence longer than any run of backticks in it.
@@ -118,6 +132,11 @@ mod tests {
         check("a\u{0}b\u{8}c\u{7f}d\u{9b}e", "abcde");
         check("left\u{202e}thgir\u{2066}x\u{200b}", "leftthgirx");
         check("ignore\u{e0041}", "ignore");
+        for invisible in
+            "\u{ad}\u{61c}\u{180e}\u{2028}\u{2029}\u{206a}\u{206f}\u{fe00}\u{fe0f}\u{e0100}\u{e01ef}".chars()
+        {
+            check(&format!("ig{invisible}nore"), "ignore");
+        }
         check("Größe ∂L/∂w", "Größe ∂L/∂w");
         check("cut off \u{1b}[", "cut off ");
     }
@@ -129,6 +148,14 @@ mod tests {
         assert_eq!(line("a\n  b\u{7}\tc", 80), "a b c");
         assert_eq!(line("one two three", 10), "one two...");
         assert_eq!(line(&"∂".repeat(500), 10).chars().count(), 5);
+    }
+
+    #[test]
+    fn a_hint_is_kept_however_long_the_message_is() {
+        let (message, hint) = message_and_hint(&format!("{}\nhint: do this", "x ".repeat(500)));
+        assert!(message.len() <= 200 && message.ends_with("..."), "{message}");
+        assert_eq!(hint, "\nhint: do this");
+        assert_eq!(message_and_hint("plain"), ("plain".to_owned(), String::new()));
     }
 
     #[test]

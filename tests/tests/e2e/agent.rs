@@ -69,7 +69,9 @@ fn an_agent_proposes_and_a_replay_needs_none() {
 
     // Whoever only looks again needs neither the program nor what it wrote to.
     fs::remove_file(&halver).expect("removed");
-    let again = scratch.forerunner("run --replay run --out again").good();
+    let done = scratch.forerunner("run --replay run --out again");
+    assert!(done.stderr.contains("there is no program `"), "{}", done.stderr);
+    let again = done.good();
     assert!(again.contains("4 iterations and 4 calls as recorded in run"), "{again}");
     assert_eq!(scratch.log("again").summary()["best"], log.summary()["best"]);
     let starts = fs::read_to_string(scratch.path().join("starts")).expect("its own record");

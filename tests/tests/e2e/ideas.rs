@@ -152,3 +152,25 @@ fn the_log_and_the_report_say_what_was_asked() {
         "{replay}"
     );
 }
+
+#[test]
+fn json_shows_what_is_hidden() {
+    let scratch = Scratch::trivial();
+    // A control sequence, and a character that turns the text after it around.
+    let name = "run\u{9b}31m\u{202e}";
+    let run = format!("run trivial.toml --out {name} --events ndjson");
+    let streamed = scratch.forerunner(&run).good();
+    for arguments in [format!("log {name} --json"), format!("ideas {name} --json")] {
+        let text = scratch.forerunner(&arguments).good();
+        for text in [&text, &streamed] {
+            assert!(text.contains(r"run\u009b31m\u202e"), "{arguments}: {text:?}");
+            assert!(!text.contains(['\u{9b}', '\u{202e}']), "{arguments}: {text:?}");
+        }
+        let first: Value = serde_json::Deserializer::from_str(&text)
+            .into_iter()
+            .next()
+            .expect("something")
+            .expect("JSON");
+        assert!(first["run"].as_str().is_some_and(|run| run.ends_with(name)), "{first}");
+    }
+}

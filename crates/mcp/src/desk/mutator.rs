@@ -4,7 +4,7 @@
 //! it. A run that was cut off while it measured so goes on with that submission when it is resumed,
 //! and a run can be replayed without its clients.
 
-use super::{Desk, MUTATOR, Phase, Progress, Told};
+use super::{Desk, MUTATOR, Phase, Progress, State, Told};
 use forerunner_core::{
     Answer, Answered, Call, Change, Cost, EnvironmentSpec, Error, Finding, Host, Idea, Mutator,
     Outcome, Program, ProgramId, Proposal, ProposalRequest, Result,
@@ -24,6 +24,7 @@ impl Mutator for Desk {
     fn propose(&self, request: &ProposalRequest, host: &dyn Host) -> Result<Proposal> {
         let parent = &request.parent.id;
         if let Some(proposal) = Kept::recall(request, host)? {
+            self.take_up(request, &proposal.idea);
             return Ok(proposal);
         }
         let _open = Open::new(self, request);
@@ -32,7 +33,7 @@ impl Mutator for Desk {
                 return Err(Error::Cancelled);
             }
             let mut state = self.state();
-            if let Some(job) = state.checks.pop_front() {
+            if let Some(job) = state.take_check() {
                 drop(state);
                 // A client that has gone needs no answer.
                 drop(job.reply.send(host.check(&job.program)));
@@ -43,10 +44,10 @@ impl Mutator for Desk {
                 drop(waited.unwrap_or_else(PoisonError::into_inner));
                 continue;
             };
-            let program = submission.applied.clone().ok();
+            let (program, base) = (submission.applied.clone().ok(), submission.base.clone());
             match change_for(parent, submission.change, submission.base, submission.applied) {
                 Ok(change) => {
-                    let idea = submission.idea;
+                    let idea = based_on(submission.idea, &base, parent);
                     let kept = Kept { parent: parent.clone(), change, program, idea };
                     let iteration = Some(request.iteration);
                     let started = Progress { iteration, ..Progress::default() };
@@ -73,6 +74,7 @@ impl Mutator for Desk {
             Some(running) => {
                 drop(running.result.send(Told::Complete(Box::new(outcome.clone()))));
             }
+            None if state.recalled.remove(&outcome.iteration) => {}
             // From the store, when a run is resumed.
             None => {
                 let client = outcome.idea.model.clone();
@@ -83,6 +85,32 @@ impl Mutator for Desk {
         self.announce();
         Ok(())
     }
+}
+
+impl Desk {
+    /// Notes that the search begins with a submission of an earlier session.
+    fn take_up(&self, request: &ProposalRequest, idea: &Idea) {
+        let mut state = self.state();
+        state.begin(request);
+        state.clients.entry(idea.model.clone()).or_default().remember(&idea.details);
+        state.recalled.insert(request.iteration);
+        drop(state);
+        self.announce();
+    }
+}
+
+/// Keeps with an idea which program its author had in mind, where that is not the parent: the gain
+/// that was expected is then about something else than the gain that is measured.
+fn based_on(mut idea: Idea, base: &ProgramId, parent: &ProgramId) -> Idea {
+    if base != parent {
+        if !idea.details.is_object() {
+            idea.details = serde_json::json!({});
+        }
+        if idea.details["base"].is_null() {
+            idea.details["base"] = base.0.clone().into();
+        }
+    }
+    idea
 }
 
 /// A change against the parent is taken as it is. One against another program becomes a complete
@@ -138,9 +166,22 @@ impl Kept {
         };
         let Self { parent, change, program, idea } =
             serde_json::from_str(&text).map_err(Error::failed)?;
+        let idea = based_on(idea, &parent, &request.parent.id);
         let change =
             if parent == request.parent.id { Some(change) } else { program.map(Change::Program) };
         Ok(change.map(|change| Proposal { change, idea, cost: Cost::default() }))
+    }
+}
+
+impl State {
+    /// The search began, and a proposal says what it is about.
+    fn begin(&mut self, request: &ProposalRequest) {
+        if matches!(self.phase, Phase::Starting(_)) {
+            self.phase = Phase::Searching;
+        }
+        if self.task.is_none() {
+            self.task = Some(Arc::new(EnvironmentSpec::clone(&request.task)));
+        }
     }
 }
 
@@ -153,16 +194,14 @@ struct Open<'a> {
 impl<'a> Open<'a> {
     fn new(desk: &'a Desk, request: &ProposalRequest) -> Self {
         let mut state = desk.state();
-        if matches!(state.phase, Phase::Starting) {
-            state.phase = Phase::Searching;
-        }
-        if state.task.is_none() {
-            state.task = Some(Arc::new(EnvironmentSpec::clone(&request.task)));
-        }
-        state.open.insert(request.iteration, Arc::new(request.clone()));
+        state.begin(request);
+        let request = Arc::new(request.clone());
+        state.opened = (state.opened.0 + 1, Some(Arc::clone(&request)));
+        let iteration = request.iteration;
+        state.open.insert(iteration, request);
         drop(state);
         desk.announce();
-        Self { desk, iteration: request.iteration }
+        Self { desk, iteration }
     }
 }
 

@@ -4,16 +4,40 @@ use forerunner_runtime::event::{EndReason, Summary};
 use std::sync::Arc;
 
 /// How far the run is.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) enum Phase {
-    /// The environment is loaded and the reference measured.
-    #[default]
-    Starting,
+    /// The search did not begin yet.
+    Starting(Start),
     Searching,
     /// The budget is used up; finalists are measured again.
     Confirming,
     /// Nothing more happens.
     Over(Arc<End>),
+}
+
+impl Default for Phase {
+    fn default() -> Self {
+        Self::Starting(Start::Reference)
+    }
+}
+
+/// What a run waits for before it begins to search.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Start {
+    /// The environment is loaded and the reference measured, or read back with all the rest.
+    Reference,
+    /// Another process works on the run.
+    Others,
+}
+
+impl Start {
+    /// The same in words.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Reference => "the reference program is being measured",
+            Self::Others => "an earlier session of this run finishes what was submitted to it",
+        }
+    }
 }
 
 /// How a run ended.
@@ -41,6 +65,10 @@ pub(crate) struct Budget {
     pub(crate) evaluations: Option<u64>,
     /// Wall seconds of this session.
     pub(crate) seconds: Option<f64>,
+    /// US dollars that mutators may spend.
+    pub(crate) dollars: Option<f64>,
+    /// Tokens that mutators may send and receive.
+    pub(crate) tokens: Option<u64>,
     /// Wall seconds gone.
     pub(crate) gone: f64,
 }

@@ -9,7 +9,7 @@ use crate::{
     inputs::{CheckInput, HistoryInput, Nothing, ProgramInput, Show, SubmitInput, TelemetryInput},
     pages, text,
 };
-use forerunner_core::{Error, Objectives};
+use forerunner_core::{Cost, Error, Objectives};
 use forerunner_runtime::lineage::{account, best};
 use std::fmt::Write as _;
 
@@ -62,6 +62,7 @@ impl Server {
     }
 
     pub(super) async fn check(&self, call: &Called<'_>, input: CheckInput) -> Answer {
+        self.begun(call).await;
         let prepared = self.prepare(call, &input.change).await?;
         let program = match prepared.applied {
             Ok(program) => program,
@@ -76,10 +77,10 @@ impl Server {
             Ok(Ok(check)) => check,
             Ok(Err(Error::Cancelled)) | Err(_) => return Err(self.over_or_stopping()),
             Ok(Err(error)) => {
-                let error = text::line(&error.to_string(), 1_000);
                 return Err(Complaint(format!(
-                    "the check could not be done: {error}\nhint: try again; this is not about \
-                     your program"
+                    "the check could not be done\nhint: try again; this is not about your \
+                     program\n{}",
+                    text::data("why", &error.to_string(), 1_000)
                 )));
             }
         };
@@ -94,6 +95,7 @@ impl Server {
     pub(super) async fn submit(&self, call: &Called<'_>, input: SubmitInput) -> Answer {
         let client = self.client(call.context);
         let idea = input.idea.idea(&client)?;
+        self.begun(call).await;
         let Prepared { change, base, applied } = self.prepare(call, &input.change).await?;
         let submitted = self.desk.submit(&client, change, base.clone(), applied, idea);
         let waiting = submitted.map_err(|why| self.refused(why))?;
@@ -171,9 +173,8 @@ impl Server {
     pub(super) fn status(&self, call: &Called<'_>, _input: Nothing) -> Answer {
         use crate::desk::Phase;
         let phase = match self.desk.phase() {
-            Phase::Starting => {
-                return Ok("state: starting; the reference program is being measured\n".to_owned()
-                    + &self.quota(call));
+            Phase::Starting(start) => {
+                return Ok(format!("state: starting; {}\n", start.words()) + &self.quota(call));
             }
             Phase::Over(end) => return Ok(self.ended(&end)),
             Phase::Searching => "searching",
@@ -197,8 +198,11 @@ impl Server {
 
     /// What is left of budget and quota.
     fn left(&self, call: &Called<'_>) -> Result<String, Complaint> {
-        let mut used = 0;
-        self.store()?.each_iteration(&mut |one| used += u64::from(one.iteration.iteration > 0))?;
+        let (mut used, mut spent) = (0, Cost::default());
+        self.store()?.each_iteration(&mut |one| {
+            used += u64::from(one.iteration.iteration > 0);
+            spent += one.iteration.cost;
+        })?;
         let budget = self.desk.budget();
         let mut page = format!(
             "evaluations of this run: {}\n",
@@ -212,6 +216,7 @@ impl Server {
             let left = (seconds - budget.gone).max(0.0);
             let _ = writeln!(page, "wall time of this session: {left:.0} s of {seconds:.0} s left");
         }
+        page += &pages::spent(&budget, &spent);
         Ok(page + &self.quota(call))
     }
 
@@ -228,7 +233,7 @@ impl Server {
     fn over_or_stopping(&self) -> Complaint {
         use crate::desk::Phase;
         match self.desk.phase() {
-            Phase::Starting | Phase::Searching => Complaint::new(
+            Phase::Starting(_) | Phase::Searching => Complaint::new(
                 "the run is stopping\nhint: what was measured is kept; it can be resumed",
             ),
             Phase::Confirming | Phase::Over(_) => self.over(),

@@ -5,7 +5,8 @@ mod toy;
 use forerunner_mcp::{MUTATOR, Quotas};
 use forerunner_runtime::store::Store;
 use serde_json::json;
-use toy::{Client, REFERENCE, Settings, Toy, patch, program};
+use std::path::Path;
+use toy::{Client, Held, REFERENCE, Settings, Toy, patch, program};
 
 fn idea(summary: &str) -> serde_json::Value {
     json!({ "summary": summary, "expected_gain": { "low": 0.1, "high": 0.5 },
@@ -100,7 +101,8 @@ async fn a_search_from_the_parent_to_the_history() {
 
     let diff = client.good("program", json!({ "program": "best", "show": "diff" })).await;
     assert!(diff.contains("-value = 1.0\n+value = 0.5\n"), "{diff}");
-    assert_eq!(value(&diff, "proposed by"), "mcp (somebody)");
+    assert_eq!(value(&diff, "proposed by"), "mcp");
+    assert!(diff.contains("\nby: somebody\n</data "), "{diff}");
     let source = client.good("program", json!({ "program": &reference[..8] })).await;
     assert!(source.contains("\nvalue = 1.0\n"), "{source}");
 
@@ -158,7 +160,7 @@ async fn what_others_wrote_is_cleaned_and_marked() {
     let parent = client.good("parent", json!({})).await;
     assert!(!parent.contains('\x1b') && parent.contains("# a\ttab\n"), "{parent}");
     assert!(parent.contains("(invisible or control characters were left out above)"), "{parent}");
-    let mark = parent.split("<data ").last().and_then(|rest| rest.get(..8)).expect("a mark");
+    let mark = parent.split("<data ").last().and_then(|rest| rest.get(..16)).expect("a mark");
     assert_eq!(parent.matches(&format!("</data {mark}>")).count(), 1);
     let program = json!({ "program": program(0.5).files, "idea": idea("\x1b]0;x\x07call me") });
     client.good("submit", program).await;
@@ -197,10 +199,7 @@ async fn quotas_hold_for_each_client_and_outlive_a_stop() {
     let folder = tempfile::tempdir().expect("a folder");
     toy.stop();
     while !client_sees_the_end(&bob).await {}
-    let files = std::fs::read_dir(&toy.folder).expect("a run").flatten();
-    for file in files {
-        std::fs::copy(file.path(), folder.path().join(file.file_name())).expect("copied");
-    }
+    copy(&toy.folder, folder.path());
     drop(toy);
 
     let toy = Toy::resume(folder.path(), settings());
@@ -213,6 +212,45 @@ async fn quotas_hold_for_each_client_and_outlive_a_stop() {
     let text = ann.bad("submit", files).await;
     assert!(text.starts_with("your quota of 2 submissions in this run is used up"), "{text}");
     ann.good("history", json!({})).await;
+}
+
+fn copy(from: &Path, to: &Path) {
+    for file in std::fs::read_dir(from).expect("a run").flatten() {
+        std::fs::copy(file.path(), to.join(file.file_name())).expect("copied");
+    }
+}
+
+#[tokio::test]
+async fn a_quota_holds_before_the_search_begins_again() {
+    let quotas = Quotas { submissions: Some(1), checks: 1 };
+    let settings = |held| Settings { quotas: quotas.clone(), held, ..Settings::default() };
+    let toy = Toy::start(settings(Held::Nothing));
+    let client = toy.client("ann").await;
+    client.good("check", json!({ "program": program(0.9).files })).await;
+    client.good("submit", submission(1.0, 0.9)).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    toy.stop();
+    while !client_sees_the_end(&client).await {}
+    copy(&toy.folder, folder.path());
+    drop(toy);
+
+    // Nothing of the store is read back yet, and a named base is in it already.
+    let toy = Toy::resume(folder.path(), settings(Held::Start));
+    let client = toy.client("ann").await;
+    let change = json!({ "patch": patch(1.0, 0.8), "base": "reference" });
+    let mut submission = change.clone();
+    submission["idea"] = idea("x");
+    let ask = async { tokio::join!(client.ask("check", change), client.ask("submit", submission)) };
+    let release = async {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        toy.release.send(()).expect("it waits");
+    };
+    let ((check, submit), ()) = tokio::join!(ask, release);
+    assert!(!check.0 && check.1.contains("your quota of 1 checks"), "{check:?}");
+    assert!(!submit.0 && submit.1.contains("your quota of 1 submissions"), "{submit:?}");
 }
 
 async fn client_sees_the_end(client: &Client) -> bool {
@@ -237,7 +275,7 @@ async fn after_the_budget_there_is_the_result() {
 
 #[tokio::test]
 async fn a_client_that_goes_loses_nothing() {
-    let toy = Toy::start(Settings { held: true, ..Settings::default() });
+    let toy = Toy::start(Settings { held: Held::Measurements, ..Settings::default() });
     let client = toy.client("ann").await;
     let submit = async { client.ask("submit", submission(1.0, 0.5)).await };
     // Progress comes with the environment's words, cleaned.
@@ -263,7 +301,7 @@ async fn a_client_that_goes_loses_nothing() {
 
 #[tokio::test]
 async fn clients_wait_for_each_other() {
-    let toy = Toy::start(Settings { held: true, ..Settings::default() });
+    let toy = Toy::start(Settings { held: Held::Measurements, ..Settings::default() });
     let (ann, bob) = (toy.client("ann").await, toy.client("bob").await);
     // Both know the reference; the first to submit takes the proposal, and the other's change
     // enters as a complete program.
@@ -288,6 +326,15 @@ async fn clients_wait_for_each_other() {
         tokio::join!(both, release);
     };
     tokio::join!(first, second);
+    // Whoever reads the ideas knows which forecast was about another program than the parent.
+    let store = Store::read(&toy.folder).expect("a store");
+    let details = |number| {
+        let stored = store.iteration(number).expect("readable").expect("stored");
+        stored.iteration.idea.details
+    };
+    let reference = store.reference().expect("readable").expect("measured");
+    assert!(details(1).get("base").is_none(), "{}", details(1));
+    assert_eq!(details(2)["base"], json!(reference.0));
     // A change that fits neither the parent nor its base uses up nothing.
     let (good, text) = bob
         .ask("submit", json!({ "patch": patch(9.0, 8.0), "base": "reference", "idea": idea("x") }))
@@ -306,4 +353,67 @@ async fn a_stop_while_a_client_waits_is_told() {
     toy.stop();
     let (good, text) = client.ask("submit", submission(0.5, 0.25)).await;
     assert!(!good && text.contains("can be resumed"), "{text}");
+}
+
+#[tokio::test]
+async fn a_search_that_is_over_is_confirmed_without_its_client() {
+    let toy = Toy::start(Settings { evaluations: 1, held: Held::End, ..Settings::default() });
+    let client = toy.client("somebody").await;
+    client.good("submit", submission(1.0, 0.5)).await;
+    drop(client);
+    let desk = toy.desk.clone();
+    let settled = tokio::task::spawn_blocking(move || desk.settle());
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    assert!(!settled.is_finished(), "the confirmation is still to come");
+    toy.release.send(()).expect("it waits");
+    settled.await.expect("it ends");
+    // A search that asks for more is none to wait for.
+    let toy = Toy::start(Settings::default());
+    let client = toy.client("somebody").await;
+    client.good("submit", submission(1.0, 0.5)).await;
+    let desk = toy.desk.clone();
+    tokio::task::spawn_blocking(move || desk.settle()).await.expect("it ends");
+}
+
+/// Waits until so many submissions of a client are taken on.
+async fn taken(client: &Client, submissions: usize) {
+    let wanted = format!("your submissions: {submissions} used");
+    while !client.good("status", json!({})).await.contains(&wanted) {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn clients_have_their_turns_and_few_calls_that_wait() {
+    let toy = Toy::start(Settings { held: Held::Measurements, ..Settings::default() });
+    let (ann, bob) = (toy.client("ann").await, toy.client("bob").await);
+    ann.good("parent", json!({})).await;
+    bob.good("parent", json!({})).await;
+    let submit = |client: &Client, value: f64| {
+        let whole = json!({ "program": program(value).files, "idea": idea("x") });
+        let service = client.service.peer().clone();
+        tokio::spawn(async move { toy::ask(&service, "submit", whole).await })
+    };
+    let mut pending = vec![submit(&ann, 0.9)];
+    taken(&ann, 1).await;
+    pending.extend([0.8, 0.7, 0.6].map(|value| submit(&ann, value)));
+    taken(&ann, 4).await;
+    let whole = json!({ "program": program(0.5).files, "idea": idea("x") });
+    let text = ann.bad("submit", whole).await;
+    assert!(text.starts_with("4 of your calls wait already"), "{text}");
+    pending.push(submit(&bob, 0.4));
+    taken(&bob, 1).await;
+    for _ in 0..5 {
+        toy.release.send(()).expect("it waits");
+    }
+    for call in pending {
+        let (good, text) = call.await.expect("answered");
+        assert!(good, "{text}");
+    }
+    let store = Store::read(&toy.folder).expect("a store");
+    let made = store.iterations().expect("readable");
+    let who: Vec<_> = made.iter().skip(1).map(|one| one.iteration.idea.model.as_str()).collect();
+    assert_eq!(who, ["ann", "bob", "ann", "ann", "ann"]);
+    let status = ann.good("status", json!({})).await;
+    assert_eq!(value(&status, "your submissions"), "4 used, no limit of their own");
 }

@@ -16,7 +16,7 @@ use rmcp::{
         CallToolRequestParams, ClientCapabilities, ClientConfig, Implementation,
         ProgressNotificationParam,
     },
-    service::{NotificationContext, RunningService},
+    service::{NotificationContext, Peer, RunningService},
 };
 use serde_json::Value;
 use std::{
@@ -90,13 +90,25 @@ pub(crate) struct Toy {
 pub(crate) struct Settings {
     pub(crate) evaluations: u64,
     pub(crate) quotas: Quotas,
-    /// Whether each measurement waits until the test lets it go.
-    pub(crate) held: bool,
+    /// What waits until the test lets it go.
+    pub(crate) held: Held,
+}
+
+/// What a toy run holds back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Held {
+    Nothing,
+    /// Reading back what was measured before.
+    Start,
+    /// Each measurement.
+    Measurements,
+    /// The confirmation.
+    End,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { evaluations: 100, quotas: Quotas::default(), held: false }
+        Self { evaluations: 100, quotas: Quotas::default(), held: Held::Nothing }
     }
 }
 
@@ -124,7 +136,8 @@ impl Toy {
             folder: folder.to_owned(),
             host: ToyHost { stop: stop.clone() },
             evaluations: settings.evaluations,
-            held: settings.held.then_some(held),
+            held: settings.held,
+            release: held,
             resume,
         };
         let thread = Some(std::thread::spawn(move || search.run(&settings.quotas)));
@@ -167,7 +180,8 @@ struct Search {
     folder: PathBuf,
     host: ToyHost,
     evaluations: u64,
-    held: Option<Receiver<()>>,
+    held: Held,
+    release: Receiver<()>,
     resume: bool,
 }
 
@@ -185,6 +199,10 @@ impl Search {
             let file = file_for("toy", None, self.evaluations).expect("a run file");
             Store::create(&self.folder, &configure(file, quotas, false)).expect("a store")
         };
+        if self.held == Held::Start {
+            // A test that failed lets everything go.
+            self.release.recv().unwrap_or_default();
+        }
         let mut next = 0;
         let mut best: Option<Member> = None;
         for one in store.iterations().expect("readable") {
@@ -249,8 +267,8 @@ impl Search {
                 message: "half \x1b[1mway".to_owned(),
             };
             self.desk.event(&Event { at: 1.0, kind: progress });
-            if let Some(held) = &self.held {
-                held.recv().expect("the test lets it go");
+            if self.held == Held::Measurements {
+                self.release.recv().expect("the test lets it go");
             }
             let idea = proposal.idea.clone();
             let applied = forerunner_workbench::apply(&best.program, &proposal.change);
@@ -290,6 +308,10 @@ impl Search {
                 evaluation,
             };
             self.desk.observe(&outcome).expect("taken in");
+        }
+        if self.held == Held::End {
+            // A test that failed lets everything go.
+            self.release.recv().unwrap_or_default();
         }
         let summary: Summary = serde_json::from_value(serde_json::json!({
             "reason": reason, "run": "toy", "iterations": self.evaluations, "accepted": 1,
@@ -359,6 +381,16 @@ impl ClientHandler for Heard {
     }
 }
 
+/// Calls a tool; the text, and whether it is one of success.
+pub(crate) async fn ask(server: &Peer<RoleClient>, tool: &str, arguments: Value) -> (bool, String) {
+    let Value::Object(arguments) = arguments else { panic!("arguments are an object") };
+    let call = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
+    let result = server.call_tool(call).await.expect("an answer");
+    let text = result.content.iter().filter_map(|block| block.as_text());
+    let text = text.map(|text| text.text.clone()).collect();
+    (result.is_error != Some(true), text)
+}
+
 /// A session.
 pub(crate) struct Client {
     pub(crate) service: RunningService<RoleClient, Heard>,
@@ -368,12 +400,7 @@ pub(crate) struct Client {
 impl Client {
     /// Calls a tool; the text, and whether it is one of success.
     pub(crate) async fn ask(&self, tool: &str, arguments: Value) -> (bool, String) {
-        let Value::Object(arguments) = arguments else { panic!("arguments are an object") };
-        let call = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
-        let result = self.service.call_tool(call).await.expect("an answer");
-        let text = result.content.iter().filter_map(|block| block.as_text());
-        let text = text.map(|text| text.text.clone()).collect();
-        (result.is_error != Some(true), text)
+        ask(self.service.peer(), tool, arguments).await
     }
 
     /// The text of a call that succeeds.

@@ -176,3 +176,26 @@ fn ollama() {
     // Nothing was counted: estimated.
     assert!(answer.cost.tokens_in > 0 && answer.cost.tokens_out == 4, "{answer:?}");
 }
+
+#[test]
+fn vectors_of_gemini_and_ollama() {
+    let check = |provider: &str, body: &'static str, path: &str| {
+        let (url, asked) = serve(body);
+        let mut config = ModelConfig::new("m", "scripted-1");
+        config.provider = Some(provider.to_owned());
+        config.base_url = Some(url);
+        config.attempts = 1;
+        let answer = models(config).embed("m", "Larger batches.", 7, 0, &host());
+        let answer = answer.expect("an answer");
+        assert_eq!((kind(&answer), text(&answer)), ("reply", "[0.5,-0.25]"), "{answer:?}");
+        let (head, sent) = asked.recv().expect("a request");
+        assert!(head.starts_with(&format!("POST /v1beta/{path} ")), "{head}");
+        assert!(sent.contains("Larger batches."), "{sent}");
+        (answer.cost.tokens_in, answer.cost.tokens_out)
+    };
+    let gemini = r#"{"embedding":{"values":[0.5,-0.25]}}"#;
+    // Nothing was counted: estimated.
+    assert_eq!(check("gemini", gemini, "models/scripted-1:embedContent"), (8, 0));
+    let ollama = r#"{"model":"scripted-1","embeddings":[[0.5,-0.25]],"prompt_eval_count":3}"#;
+    assert_eq!(check("ollama", ollama, "api/embed"), (3, 0));
+}

@@ -7,6 +7,7 @@ mod kinds;
 mod limits;
 mod memory;
 mod secrets;
+mod vectors;
 
 use forerunner_core::{Answer, Answered, Host, Message, Role};
 use forerunner_models::{ModelConfig, Models, Pace, Question};

@@ -1,9 +1,9 @@
 //! Ideas in groups, and what models cost.
 
-use super::{CONFIDENCE, Ideas, Tried, is_failure};
+use super::{CONFIDENCE, Ideas, SUBMISSION, Tried, is_failure};
 use forerunner_core::Cost;
 use forerunner_runtime::store::StoredCall;
-use forerunner_stats::{Calibration, Proportion, wilson};
+use forerunner_stats::{Calibration, Estimate, Proportion, wilson};
 use std::collections::BTreeMap;
 
 /// A way to group ideas.
@@ -72,6 +72,7 @@ pub(super) fn groups<'a>(named: impl Iterator<Item = (String, &'a Tried)>) -> Ve
 }
 
 /// What a model was asked, what it cost, and what its ideas gained.
+#[derive(Default)]
 pub(crate) struct ModelUse {
     pub(crate) model: String,
     pub(crate) calls: u64,
@@ -81,9 +82,16 @@ pub(crate) struct ModelUse {
     pub(crate) seconds: f64,
     /// Sum of the gains of its ideas over their parents, losses left out.
     pub(crate) gained: f64,
+    /// Every gain of its ideas over their parents, losses included.
+    gains: Vec<f64>,
 }
 
 impl ModelUse {
+    /// The mean gain of its ideas, losses included; `None` without any that was measured.
+    pub(crate) fn mean_gain(&self) -> Option<Estimate> {
+        Estimate::of_mean(&self.gains, CONFIDENCE)
+    }
+
     /// Gain for a dollar; `None` when it cost nothing.
     pub(crate) fn gain_per_dollar(&self) -> Option<f64> {
         (self.cost.dollars > 0.0).then(|| self.gained / self.cost.dollars)
@@ -96,28 +104,22 @@ impl ModelUse {
     }
 }
 
-/// Every model that was called, by name. A model is credited with the gains of its ideas, whoever
-/// wrote them down as programs.
+/// Every model that was called or had an idea, by name. A model is credited with the gains of its
+/// ideas, whoever wrote them down as programs. Submissions are no calls: the credit is their client's.
 pub(crate) fn models(calls: &[StoredCall], tried: &[Tried]) -> Vec<ModelUse> {
     let mut models: BTreeMap<&str, ModelUse> = BTreeMap::new();
-    for call in calls {
-        let model = models.entry(&call.call.model).or_insert_with(|| ModelUse {
-            model: call.call.model.clone(),
-            calls: 0,
-            failures: 0,
-            cost: Cost::default(),
-            seconds: 0.0,
-            gained: 0.0,
-        });
+    for call in calls.iter().filter(|call| call.call.purpose != SUBMISSION) {
+        let model = models.entry(&call.call.model).or_default();
         model.calls += 1;
         model.failures += u64::from(is_failure(call));
         model.cost += call.answer.cost;
         model.seconds += call.answer.seconds;
     }
-    for one in tried {
-        if let Some(model) = models.get_mut(one.model.as_str()) {
-            model.gained += one.gain.unwrap_or(0.0).max(0.0);
-        }
+    for one in tried.iter().filter(|one| !one.model.is_empty()) {
+        let model = models.entry(&one.model).or_default();
+        model.gained += one.gain.unwrap_or(0.0).max(0.0);
+        model.gains.extend(one.gain);
     }
-    models.into_values().collect()
+    let named = |(name, model): (&str, ModelUse)| ModelUse { model: name.to_owned(), ..model };
+    models.into_iter().map(named).collect()
 }

@@ -9,7 +9,7 @@ impl Ideas {
     /// Everything as one JSON object: `run`, `environment`, `track`; `ideas`, each with `iteration`,
     /// `mutator`, `model`, `stage`, `island`, `parent`, `program`, `summary`, `mechanism`,
     /// `refutation`, `expected_gain` (`low`, `high`), `gain`, `hit`, `verdict`, `cause`, `improved`,
-    /// `duplicate`, `critic`, `cost`; `calibration`; `groups` by mutator, model, stage and island (or
+    /// `valid`, `duplicate`, `critic`, `cost`; `calibration`; `groups` by mutator, model, stage and island (or
     /// `by` alone); `critic`; `models`; `note`. Gains are fractions: 0.1 is a tenth better.
     pub fn json(&self, by: Option<By>) -> Value {
         let groups = By::ALL.into_iter().filter(|one| by.is_none_or(|by| by == *one));
@@ -52,6 +52,7 @@ fn idea(tried: &Tried) -> Value {
         "verdict": verdict_word(tried.verdict),
         "cause": cause,
         "improved": tried.improved,
+        "valid": tried.valid,
         "duplicate": tried.duplicate,
         "critic": tried.criticised,
         "cost": tried.cost,
@@ -79,6 +80,7 @@ fn model(model: &ModelUse) -> Value {
         "dollars": model.cost.dollars,
         "seconds": model.seconds,
         "gained": model.gained,
+        "mean_gain": model.mean_gain(),
         "gain_per_dollar": model.gain_per_dollar(),
         "gain_per_1000_tokens": model.gain_per_1000_tokens(),
     })

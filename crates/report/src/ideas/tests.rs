@@ -100,7 +100,7 @@ fn run() -> Ideas {
         run: "runs/x".to_owned(),
         environment: "nanogpt".to_owned(),
         track: "cpu".to_owned(),
-        tried: tried(&objectives, iterations, &calls),
+        tried: tried(&objectives, iterations, &calls, &BTreeSet::from([(3, 0)])),
         calls,
     }
 }
@@ -114,6 +114,7 @@ fn ideas_with_what_was_expected_and_what_came() {
     insta::assert_snapshot!(text, @"
     nanogpt/cpu: 7 ideas, 5 with an expected gain
     Gains are relative to the parent, in the most important objective that both have, from one seed each on the search's slice (dev): part of every gain is luck.
+    Children of one parent share the luck of its measurement, which makes intervals too narrow.
 
     ideas, best first
       #     gain            expected         outcome                 mutator  model  stage     island  idea
@@ -157,10 +158,12 @@ fn ideas_with_what_was_expected_and_what_came() {
       with a critic      2   50.0 % (9 to 91)   50.0 % (9 to 91)    50.0 % (9 to 91)  100.0 % (21 to 100)                0.0 %
       without            5  80.0 % (38 to 96)  80.0 % (38 to 96)    20.0 % (4 to 62)     50.0 % (9 to 91)               -6.8 %
 
-    models; gained: the gains of their ideas added up, losses left out
-             calls  failed  tokens in   out   cost  seconds a call  gained  per dollar  per 1,000 tokens
-      big        2       0       3000  1000  $0.10             1.5   5.0 %      50.0 %             1.3 %
-      small      3       1       4500  1500  $0.15             1.5  10.0 %      66.7 %             1.7 %
+    models; who had an idea has its gain, whoever wrote the program
+    mean gain: of its ideas that were measured, losses included, with its 95 % interval
+    gained: gains added up, losses left out, which grows with the number of tries
+             calls  failed  tokens in   out   cost  seconds a call  mean gain                          gained  per dollar  per 1,000 tokens
+      big        2       0       3000  1000  $0.10             1.5  +5.0 % (1 idea)                     5.0 %      50.0 %             1.3 %
+      small      3       1       4500  1500  $0.15             1.5  0.0 % (-127.1 to +127.1, 2 ideas)  10.0 %      66.7 %             1.7 %
     ");
 }
 
@@ -170,6 +173,7 @@ fn a_part_of_the_list_in_the_order_of_the_run() {
     insta::assert_snapshot!(run().text(&view), @"
     nanogpt/cpu: 7 ideas, 5 with an expected gain
     Gains are relative to the parent, in the most important objective that both have, from one seed each on the search's slice (dev): part of every gain is luck.
+    Children of one parent share the luck of its measurement, which makes intervals too narrow.
 
     the first 3 of 7 ideas
       #     gain            expected         outcome           mutator  model  stage     island  idea
@@ -195,10 +199,12 @@ fn a_part_of_the_list_in_the_order_of_the_run() {
       with a critic      2   50.0 % (9 to 91)   50.0 % (9 to 91)    50.0 % (9 to 91)  100.0 % (21 to 100)                0.0 %
       without            5  80.0 % (38 to 96)  80.0 % (38 to 96)    20.0 % (4 to 62)     50.0 % (9 to 91)               -6.8 %
 
-    models; gained: the gains of their ideas added up, losses left out
-             calls  failed  tokens in   out   cost  seconds a call  gained  per dollar  per 1,000 tokens
-      big        2       0       3000  1000  $0.10             1.5   5.0 %      50.0 %             1.3 %
-      small      3       1       4500  1500  $0.15             1.5  10.0 %      66.7 %             1.7 %
+    models; who had an idea has its gain, whoever wrote the program
+    mean gain: of its ideas that were measured, losses included, with its 95 % interval
+    gained: gains added up, losses left out, which grows with the number of tries
+             calls  failed  tokens in   out   cost  seconds a call  mean gain                          gained  per dollar  per 1,000 tokens
+      big        2       0       3000  1000  $0.10             1.5  +5.0 % (1 idea)                     5.0 %      50.0 %             1.3 %
+      small      3       1       4500  1500  $0.15             1.5  0.0 % (-127.1 to +127.1, 2 ideas)  10.0 %      66.7 %             1.7 %
     ");
 }
 
@@ -209,7 +215,7 @@ fn a_run_without_models_or_ideas() {
         run: "runs/x".to_owned(),
         environment: "trivial".to_owned(),
         track: String::new(),
-        tried: tried(&objectives, iterations, &[]),
+        tried: tried(&objectives, iterations, &[], &BTreeSet::new()),
         calls: Vec::new(),
     };
     let reference = || stored(0, 0, Some(2.0), Idea::default());
@@ -217,6 +223,7 @@ fn a_run_without_models_or_ideas() {
     insta::assert_snapshot!(plain(vec![reference(), stored(2, 0, Some(1.0), nudge)]).text(&VIEW), @"
     trivial: 1 idea, 0 with an expected gain
     Gains are relative to the parent, in the most important objective that both have, from one seed each on the search's slice (dev): part of every gain is luck.
+    Children of one parent share the luck of its measurement, which makes intervals too narrow.
 
     ideas, best first
       #     gain  outcome  mutator  idea
@@ -231,6 +238,7 @@ fn a_run_without_models_or_ideas() {
     insta::assert_snapshot!(plain(vec![reference()]).text(&VIEW), @"
     trivial: 0 ideas, 0 with an expected gain
     Gains are relative to the parent, in the most important objective that both have, from one seed each on the search's slice (dev): part of every gain is luck.
+    Children of one parent share the luck of its measurement, which makes intervals too narrow.
     ");
 }
 
@@ -260,4 +268,93 @@ fn json_holds_everything() {
         only["groups"].as_object().expect("an object").keys().collect::<Vec<_>>(),
         ["island"]
     );
+}
+
+/// The ideas of iterations 1 and on, whose parent is the reference.
+fn tried_of(
+    iterations: Vec<StoredIteration>,
+    calls: &[StoredCall],
+    refused: &[(u64, u32)],
+) -> Vec<Tried> {
+    let objectives = Objectives(vec![Objective::minimize("loss", "")]);
+    let reference = stored(0, 0, Some(2.0), Idea::default());
+    let all = std::iter::once(reference).chain(iterations).collect();
+    tried(&objectives, all, calls, &refused.iter().copied().collect())
+}
+
+#[test]
+fn valid_is_what_passed_its_check_whatever_the_cause() {
+    let failed = |number, cause| {
+        let mut one = stored(number, 0, None, Idea::default());
+        one.evaluation = Evaluation::failed(cause, Finding::error("x/y", "no"));
+        one
+    };
+    // A smoke test may crash as a measurement does, and a measurement may find a broken rule.
+    let mut mended = failed(3, Cause::Crash);
+    mended.iteration.repairs = 1;
+    let mut patch = failed(5, Cause::Patch);
+    patch.iteration.program = None;
+    let all = vec![
+        failed(1, Cause::Crash),
+        failed(2, Cause::Rule),
+        mended,
+        failed(4, Cause::Mutator),
+        patch,
+    ];
+    // The third's first check failed, its second passed.
+    let valid: Vec<bool> =
+        tried_of(all, &[], &[(1, 0), (3, 0), (5, 0)]).iter().map(Tried::is_valid).collect();
+    assert_eq!(valid, [false, true, true, false, false]);
+    let refusal_of = |repair| {
+        refusal(&EventKind::CheckFailed {
+            iteration: 9,
+            attempt: 1,
+            cause: Cause::Memory,
+            findings: Vec::new(),
+            repair,
+        })
+    };
+    assert_eq!(refusal_of(Repair::Made), None);
+    assert_eq!(
+        (refusal_of(Repair::GivenUp), refusal_of(Repair::NotAsked)),
+        (Some((9, 1)), Some((9, 1)))
+    );
+}
+
+#[test]
+fn a_gain_over_another_program_is_no_forecast() {
+    let over = |number, base: u64| {
+        let mut idea = idea("x", "client", "submission", Some((0.0, 0.2)));
+        idea.details = json!({ "base": id(base) });
+        stored(number, 0, Some(1.8), idea)
+    };
+    let tried = tried_of(vec![over(1, 0), over(2, 7)], &[], &[]);
+    assert_eq!((tried[0].forecast().map(|one| one.hit()), tried[1].forecast()), (Some(true), None));
+    assert!(tried[1].gain.is_some());
+}
+
+#[test]
+fn clients_have_the_credit_for_what_they_submit() {
+    let by = |number, loss, model| stored(number, 0, Some(loss), idea("x", model, "mcp", None));
+    let calls = [1, 2, 3].map(|number| call(number, "mcp", SUBMISSION, false));
+    let tried =
+        tried_of(vec![by(1, 1.8, "client"), by(2, 2.2, "client"), by(3, 1.0, "")], &calls, &[]);
+    assert_eq!(tried[2].model, "");
+    let [client] = &models(&calls, &tried)[..] else { panic!("one") };
+    assert_eq!((client.model.as_str(), client.calls), ("client", 0));
+    assert!((client.gained - 0.1).abs() < 1e-12);
+    // A tenth better, a tenth worse.
+    let mean = client.mean_gain().expect("two");
+    assert!(mean.mean.abs() < 1e-12 && mean.n == 2 && mean.low < -0.1, "{mean:?}");
+    assert!(models(&calls, &[]).is_empty());
+}
+
+#[test]
+fn an_idea_is_not_put_down_to_the_model_that_embedded_it() {
+    let calls = [call(1, "big", "idea", false), call(1, "words", "embedding", false)];
+    let tried = tried_of(vec![stored(1, 0, None, Idea::default())], &calls, &[]);
+    assert_eq!(tried[0].model, "big");
+    let uses = models(&calls, &tried);
+    let words = uses.iter().find(|one| one.model == "words").expect("its calls count");
+    assert_eq!((words.calls, words.gains.len()), (1, 0));
 }

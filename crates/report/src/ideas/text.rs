@@ -9,7 +9,7 @@ use crate::{
     terminal::shorten,
 };
 use forerunner_core::Verdict;
-use forerunner_stats::{Calibration, Proportion};
+use forerunner_stats::{Calibration, Estimate, Proportion};
 use std::{cmp::Ordering, fmt::Write as _};
 
 /// Columns of an idea in the list.
@@ -19,7 +19,8 @@ const NAME: usize = 30;
 
 /// What every reader of a gain should know.
 pub(super) const CAUTION: &str = "Gains are relative to the parent, in the most important objective \
-    that both have, from one seed each on the search's slice (dev): part of every gain is luck.";
+    that both have, from one seed each on the search's slice (dev): part of every gain is luck.\n\
+    Children of one parent share the luck of its measurement, which makes intervals too narrow.";
 
 impl Ideas {
     /// The list, then what was expected against what came, success by group, and what models cost.
@@ -145,6 +146,16 @@ fn share(share: Option<Proportion>) -> String {
     format!("{} ({} to {})", percent(share.rate), ends(share.low), ends(share.high))
 }
 
+/// `+3.1 % (-1.0 to +7.2, 4 ideas)`.
+fn mean(gain: Estimate) -> String {
+    let n = count(gain.n as u64, "idea");
+    if !gain.is_bounded() {
+        return format!("{} ({n})", signed(gain.mean));
+    }
+    let end = |end: f64| signed(end).trim_end_matches(" %").to_owned();
+    format!("{} ({} to {}, {n})", signed(gain.mean), end(gain.low), end(gain.high))
+}
+
 fn calibration(found: Option<Calibration>) -> String {
     let Some(found) = found else {
         return "expected against measured: no idea has both an expected gain and a measured one\n"
@@ -225,6 +236,7 @@ fn models(models: &[ModelUse]) -> String {
         ("out", Side::Right),
         ("cost", Side::Right),
         ("seconds a call", Side::Right),
+        ("mean gain", Side::Left),
         ("gained", Side::Right),
         ("per dollar", Side::Right),
         ("per 1,000 tokens", Side::Right),
@@ -238,13 +250,16 @@ fn models(models: &[ModelUse]) -> String {
             number(model.cost.tokens_out as f64),
             money(model.cost.dollars),
             format!("{:.1}", model.seconds / model.calls.max(1) as f64),
+            model.mean_gain().map(mean).unwrap_or_default(),
             percent(model.gained),
             model.gain_per_dollar().map(percent).unwrap_or_default(),
             model.gain_per_1000_tokens().map(percent).unwrap_or_default(),
         ]);
     }
     format!(
-        "models; gained: the gains of their ideas added up, losses left out\n{}",
+        "models; who had an idea has its gain, whoever wrote the program\n\
+         mean gain: of its ideas that were measured, losses included, with its 95 % interval\n\
+         gained: gains added up, losses left out, which grows with the number of tries\n{}",
         table.render()
     )
 }

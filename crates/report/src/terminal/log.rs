@@ -4,6 +4,7 @@ use super::line::{Line, Tone, shorten};
 use super::status::Status;
 use crate::evaluation::{environment, slice, verdict};
 use crate::gain::{against_reference, reading};
+use crate::ideas::SUBMISSION;
 use crate::number::{count, duration, money, number};
 use crate::record::word;
 use crate::sanitize;
@@ -47,7 +48,13 @@ pub(super) fn line(event: &Event, status: &Status, quiet: bool) -> Option<Line> 
         }
         EventKind::Called(called) => {
             let tone = if called.failure.is_some() { Tone::Bad } else { Tone::Faint };
-            labelled(tone, "asked", self::called(called))
+            match &called.failure {
+                // Somebody came by themselves: no model was asked.
+                None if called.purpose == SUBMISSION => {
+                    labelled(tone, "submission", format!("#{}", called.iteration))
+                }
+                _ => labelled(tone, "asked", self::called(called)),
+            }
         }
         EventKind::Evaluated(evaluated) => {
             let bad = !evaluated.evaluation.is_accepted();

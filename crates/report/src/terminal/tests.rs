@@ -57,6 +57,14 @@ fn called(at: f64, failure: Option<String>) -> Event {
     )
 }
 
+fn submitted(at: f64) -> Event {
+    let mut event = called(at, None);
+    if let EventKind::Called(called) = &mut event.kind {
+        (called.model, called.purpose) = ("mcp".to_owned(), "submission".to_owned());
+    }
+    event
+}
+
 fn started(at: f64, resumed: u64) -> Event {
     let objectives = vec![Objective::minimize("seconds", "s"), Objective::minimize("loss", "")];
     event(
@@ -122,6 +130,7 @@ fn search() -> Vec<Event> {
         event(63.0, EventKind::Warning { message: "the disk\nis \x1b[31mnearly full".to_owned() }),
         called(63.5, None),
         called(63.8, Some("rate_limited: try\x1b[2J later".to_owned())),
+        submitted(63.9),
         event(
             64.0,
             EventKind::Replayed { recorded: "runs/quickstart".to_owned(), iterations: 4, calls: 2 },
@@ -226,6 +235,7 @@ fn plain_lines_tell_the_whole_story() {
        1:03  warning     the disk is nearly full
        1:03  asked       #6 big-1 for idea: 12,345 + 567 tokens, $0.0042, 2.3 s
        1:03  asked       #6 big-1 for idea: 12,345 + 567 tokens, $0.0042, 2.3 s, no reply: rate_limited: try later
+       1:03  submission  #6
        1:04  replayed    4 iterations and 2 calls as recorded in runs/quickstart
        6:00  confirm     1 program and the reference on 2 fresh seeds, val slice
        6:30  confirmed   reference seed 8  seconds 32 s, loss 1.9000

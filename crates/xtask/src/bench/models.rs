@@ -134,9 +134,13 @@ impl Script {
     }
 }
 
-/// An idea in words that no other has.
+/// Words that ideas are made of: as few as real ideas share, so that each is in many of them.
+const WORDS: u64 = 400;
+
+/// An idea in words that other ideas have as well, but hardly two of them together.
 fn idea(number: u64) -> String {
-    let words: Vec<String> = (0..12).map(|index| word(number * 12 + index)).collect();
+    let drawn = |index| mixed(number * 12 + index) % WORDS;
+    let words: Vec<String> = (0..12).map(|index| word(drawn(index))).collect();
     let (summary, mechanism) = (words[..6].join(" "), words[6..].join(" "));
     format!(
         "{{\"summary\": \"{summary}\", \"mechanism\": \"{mechanism}\", \"why_here\": \"the number \
@@ -144,11 +148,20 @@ fn idea(number: u64) -> String {
     )
 }
 
-/// A different word for every number.
+/// A number in which every bit depends on every bit of the given one.
+fn mixed(number: u64) -> u64 {
+    let mut x = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+/// A word of six letters, the last of which makes no plural; another one for every number below
+/// [`WORDS`].
 fn word(number: u64) -> String {
-    let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24;
-    let letter = |shift: u32| char::from(b'a' + ((mixed >> shift) % 26) as u8);
-    (0..7).map(|index| letter(5 * index)).collect()
+    let mixed = mixed(number);
+    let letter = |index: u32| char::from(b'a' + ((mixed >> (8 * index)) % 18) as u8);
+    (0..6).map(letter).collect()
 }
 
 /// Makes the number of the first program in the prompt, which is the parent, smaller: each time by
@@ -311,10 +324,23 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn ideas_have_words_of_their_own() {
-        let words: Vec<String> = (0..20_000).map(word).collect();
-        let distinct: BTreeSet<&String> = words.iter().collect();
-        assert!(distinct.len() > 19_990, "{}", distinct.len());
+    fn ideas_share_words_but_hardly_two_of_them() {
+        let all: BTreeSet<String> = (0..WORDS).map(word).collect();
+        assert_eq!(all.len() as u64, WORDS);
+        let words = |number| -> BTreeSet<String> {
+            let idea: serde_json::Value = serde_json::from_str(&idea(number)).expect("JSON");
+            let texts =
+                ["summary", "mechanism"].map(|key| idea[key].as_str().unwrap_or("").to_owned());
+            texts.iter().flat_map(|text| text.split(' ').map(str::to_owned)).collect()
+        };
+        let ideas: Vec<BTreeSet<String>> = (0..2_000).map(words).collect();
+        let used: BTreeSet<&String> = ideas.iter().flatten().collect();
+        assert_eq!(used.len() as u64, WORDS);
+        // Half of the words would make them the same idea.
+        for (number, idea) in ideas.iter().enumerate() {
+            let most = ideas[..number].iter().map(|other| idea.intersection(other).count()).max();
+            assert!(most.unwrap_or(0) <= 5, "{number}: {most:?}");
+        }
     }
 
     #[test]

@@ -314,6 +314,23 @@ fn only_granted_variables_arrive_and_secrets_stay_hidden() {
         thief.config.env = vec![KEY.0.to_owned()];
         let failure = thief.failure();
         assert!(failure.contains("wrote one of its secrets") && !failure.contains(KEY.1));
+        for (script, expected) in [
+            (
+                r#"printf "${AGENT_TEST_KEY%??}\\033${AGENT_TEST_KEY#????????????????}" > main.txt"#,
+                "wrote one of its",
+            ),
+            (r#"echo fast > "$AGENT_TEST_KEY.txt""#, "wrote one of its secrets"),
+            (r#"mkfifo "$AGENT_TEST_KEY.txt""#, "`[secret].txt` is no ordinary file"),
+            (
+                r#"printf "${AGENT_TEST_KEY%??}\\033${AGENT_TEST_KEY#????????????????}" >&2; exit 1"#,
+                "last words: [secret]",
+            ),
+        ] {
+            let mut thief = Stage::new(script);
+            thief.config.env = vec![KEY.0.to_owned()];
+            let failure = thief.failure();
+            assert!(failure.contains(expected) && !failure.contains(KEY.1), "{failure}");
+        }
     });
 }
 
@@ -325,6 +342,24 @@ fn an_agent_that_is_not_there_is_a_failure_without_cost() {
         let error = stage.propose().expect_err("there is none").to_string();
         assert!(error.contains("there is no program `no-such-agent`\nhint: install it"), "{error}");
         assert_eq!((stage.host.spent(), stage.host.calls().len()), (Cost::default(), 1));
+    });
+}
+
+#[test]
+fn an_agent_without_its_key_is_not_started() {
+    hosted(|| {
+        let mut stage = Stage::new(r#"echo started > "$EVIDENCE/starts"; echo fast > main.txt"#);
+        stage.config.env = vec![KEY.0.to_owned(), "NO_SUCH_KEY".to_owned()];
+        let error = stage.propose().expect_err("no key").to_string();
+        assert!(
+            error.contains("the variable `NO_SUCH_KEY`, which `env` names, is not set"),
+            "{error}"
+        );
+        assert_eq!((stage.host.spent(), stage.evidence("starts")), (Cost::default(), None));
+        // A value of its own is one, too.
+        stage.request.seed = 8;
+        stage.config.set.insert("NO_SUCH_KEY".to_owned(), "none".to_owned());
+        stage.propose().expect("a proposal");
     });
 }
 

@@ -19,6 +19,8 @@ const MESSAGE: usize = 1_600;
 const FINDINGS: usize = 6;
 /// Metrics that are shown.
 const METRICS: usize = 12;
+/// Characters of a metric's name.
+const METRIC: usize = 48;
 /// Bytes of a path, and of a name.
 pub(super) const NAME: usize = 100;
 #[derive(Serialize)]
@@ -133,8 +135,15 @@ fn metrics(metrics: &Metrics, objectives: &Objectives) -> Vec<MetricView> {
     let objectives = objectives.0.iter().map(|objective| &objective.metric);
     let first = objectives.clone().filter(|name| metrics.contains_key(*name));
     let rest = metrics.keys().filter(|name| !objectives.clone().any(|known| known == *name));
-    let view = |name: &String| MetricView { name: line(name, NAME), value: number(metrics[name]) };
+    let view = |name: &String| MetricView { name: plain(name), value: number(metrics[name]) };
     first.chain(rest).take(METRICS).map(view).collect()
+}
+
+/// The name of a metric, which stands in a table outside all marks: nothing but letters, digits and
+/// a few signs.
+fn plain(name: &str) -> String {
+    let sign = |c: char| if c.is_ascii_alphanumeric() || "_./-".contains(c) { c } else { '_' };
+    name.chars().take(METRIC).map(sign).collect()
 }
 
 fn files(program: &Program) -> Vec<FileView> {

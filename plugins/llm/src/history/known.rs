@@ -1,6 +1,6 @@
 //! What proposals get to know of the past.
 
-use forerunner_sdk::Cost;
+use forerunner_sdk::{Cause, Cost, Verdict};
 
 /// An idea as a prompt shows it.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -41,4 +41,24 @@ pub(crate) struct Repeat {
     pub(crate) iteration: u64,
     pub(crate) summary: String,
     pub(crate) outcome: String,
+}
+
+/// Whether the idea had its chance: what did not run to its end may be tried again, because that may
+/// have been the change's fault alone.
+pub(super) fn was_measured(verdict: Verdict) -> bool {
+    !matches!(
+        verdict,
+        Verdict::Failed(
+            Cause::Patch
+                | Cause::Rule
+                | Cause::Compile
+                | Cause::Crash
+                | Cause::Timeout
+                | Cause::Memory
+                | Cause::Protocol
+                | Cause::Worker
+                | Cause::Mutator
+                | Cause::Other
+        )
+    )
 }

@@ -66,9 +66,10 @@ fn what_came_later_makes_no_difference() {
     let mut history = History::default();
     history.add(&outcome(1, "a", "widen the hidden layer", Some(19.0)));
     let words = Words::of("widen the hidden layer", "");
-    assert_eq!(history.same_idea(&words, 0.6, 0), None);
+    let parent = ProgramId("a".to_owned());
+    assert_eq!(history.same_idea(&words, &parent, 0.6, 0), None);
     assert_eq!(history.same_change("change 1", 0), None);
-    let repeat = history.same_idea(&words, 0.6, 1).expect("the same idea");
+    let repeat = history.same_idea(&words, &parent, 0.6, 1).expect("the same idea");
     assert_eq!((repeat.iteration, repeat.outcome.as_str()), (1, "measured, not comparable"));
     assert!(history.same_change("change 1", 1).is_some());
     assert!(history.same_change("program 1", 1).is_some());
@@ -93,11 +94,52 @@ fn the_same_program_made_again_gains_nothing() {
 
 #[test]
 fn an_idea_that_never_ran_may_be_tried_again_but_not_its_change() {
-    let mut history = History::default();
-    history.add(&outcome(1, "a", "widen the hidden layer", None));
     let words = Words::of("widen the hidden layer", "");
-    assert_eq!(history.same_idea(&words, 0.6, 1), None);
-    assert!(history.same_change("change 1", 1).is_some());
+    let parent = ProgramId("a".to_owned());
+    for (cause, is_repeat) in [
+        (Cause::Compile, false),
+        (Cause::Crash, false),
+        (Cause::Timeout, false),
+        (Cause::Memory, false),
+        (Cause::Protocol, false),
+        (Cause::Other, false),
+        (Cause::NotFinite, true),
+        (Cause::Verification, true),
+    ] {
+        let mut failed = outcome(1, "a", "widen the hidden layer", None);
+        failed.evaluation = Evaluation::failed(cause, Finding::error("x", "x"));
+        let mut history = History::default();
+        history.add(&failed);
+        assert_eq!(history.same_idea(&words, &parent, 0.6, 1).is_some(), is_repeat, "{cause:?}");
+        assert!(history.same_change("change 1", 1).is_some());
+    }
+}
+
+#[test]
+fn what_gained_something_elsewhere_may_be_borrowed() {
+    let words = Words::of("widen the hidden layer", "");
+    let is_repeat = |seconds: f64, parent: &str| {
+        let mut history = History::default();
+        history.add(&outcome(1, "a", "widen the hidden layer", Some(seconds)));
+        let parent = ProgramId(parent.to_owned());
+        history.known(&parent, &objectives(), 4);
+        history.same_idea(&words, &parent, 0.6, 1).is_some()
+    };
+    assert!(is_repeat(15.0, "a") && is_repeat(25.0, "a"));
+    assert!(!is_repeat(15.0, "b"), "it gained something");
+    assert!(is_repeat(25.0, "b") && is_repeat(20.0, "b"), "it gained nothing");
+}
+
+#[test]
+fn the_chosen_model_is_credited_whoever_had_the_idea() {
+    let mut done = outcome(1, "a", "good", Some(15.0));
+    let details = Details { chosen: "slow".to_owned(), ..Details::default() };
+    done.idea.details = serde_json::to_value(details).expect("plain data");
+    let mut history = History::default();
+    history.add(&done);
+    let known = history.known(&ProgramId("a".to_owned()), &objectives(), 4);
+    let credits = history.credits(known.before);
+    assert_eq!((credits[0].model.as_str(), credits.len()), ("slow", 1));
 }
 
 #[test]

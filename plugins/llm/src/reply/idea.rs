@@ -2,7 +2,7 @@
 
 use super::json;
 use crate::text;
-use forerunner_sdk::Interval;
+use forerunner_sdk::{Idea, Interval};
 use serde_json::{Map, Value};
 
 /// Bytes of a summary, and of each other part, that are kept.
@@ -34,6 +34,19 @@ impl Sketch {
             (_, true) => self.mechanism.clone(),
             (true, false) => self.why_here.clone(),
             (false, false) => format!("{}\n{}", self.mechanism, self.why_here),
+        }
+    }
+
+    /// The idea of this model, without stage and details.
+    pub(crate) fn idea(&self, model: String) -> Idea {
+        Idea {
+            summary: self.summary.clone(),
+            expected_gain: self.expected_gain,
+            mechanism: self.reasons(),
+            refutation: self.refutation.clone(),
+            stage: String::new(),
+            model,
+            details: Value::Null,
         }
     }
 }

@@ -25,7 +25,8 @@ pub fn read_verdict(answer: &str) -> Option<Opined> {
         return Some(Opined { veto: decision(words("verdict"))?, reason });
     }
     let start = text::line(answer, 4 * REASON);
-    let veto = start.split_whitespace().take(12).find_map(decision)?;
+    // Further on the word may be denied: "I would not veto this".
+    let veto = decision(start.split_whitespace().next()?)?;
     Some(Opined { veto, reason: text::line(&start, REASON) })
 }
 
@@ -56,6 +57,8 @@ mod tests {
         check(r#"{"verdict": "maybe"}"#, None);
         check(r#"{"verdict": 1}"#, None);
         check("I cannot say.", None);
+        check("I would not veto this.", None);
+        check("There is no reason to reject it: accept.", None);
         check("", None);
     }
 }

@@ -1,7 +1,8 @@
 //! Several models: who is asked, who stands in, and how the better one is found.
 
-use crate::toy::{Toy, both, config, entry, idea, ideas_first, not_said, outcome, said};
+use crate::toy::{Toy, both, config, details, entry, idea, ideas_first, not_said, outcome, said};
 use forerunner_llm::{Config, Details, Ensemble};
+use forerunner_sdk::Answered;
 
 fn three() -> Config {
     let mut config = config();
@@ -34,6 +35,71 @@ fn the_next_model_is_asked_when_one_cannot_be_had() {
         let ordinals: Vec<u32> = toy.host.calls().iter().map(|(call, _)| call.ordinal).collect();
         assert_eq!(ordinals, [0, 1]);
     }
+}
+
+#[test]
+fn a_model_that_is_gone_is_stood_in_for_and_other_bad_requests_are_not() {
+    let answer = |message: &'static str| {
+        let mut config = three();
+        config.models[0].weight = 0.0;
+        config.models[2].weight = 0.0;
+        Toy::new(config, move |query, _| match query.model {
+            "b" => {
+                Answered::Failed { kind: "invalid_request".to_owned(), message: message.to_owned() }
+            }
+            _ => said(&both("double the rate", "0.2")),
+        })
+    };
+    let toy = answer("HTTP 404: no such model");
+    assert_eq!(toy.propose(1).expect("proposes").idea.model, "c");
+    let toy = answer("HTTP 400: you may not stream\nhint: set stream = false");
+    let error = toy.fails(1);
+    assert!(error.contains("you may not stream\nhint: set stream = false"), "{error}");
+    assert_eq!(toy.calls(), ["template b"]);
+}
+
+#[test]
+fn the_chosen_model_is_noted_whoever_has_roles() {
+    let mut config = ideas_first();
+    config.models = vec![entry("a"), entry("b"), entry("thinker")];
+    config.models[1].weight = 0.0;
+    config.models[2].weight = 0.0;
+    config.roles.idea = Some("thinker".to_owned());
+    let answer = |query: &forerunner_llm::Query<'_>| match query.purpose {
+        "idea" => said(&idea("double the rate")),
+        _ => said(&both("x", "0.2")),
+    };
+    let toy = Toy::new(config.clone(), move |query, _| answer(query));
+    let proposal = toy.propose(1).expect("proposes");
+    assert_eq!(
+        (proposal.idea.model.as_str(), details(&proposal).chosen.as_str()),
+        ("thinker", "a")
+    );
+    // Where it cannot be had, whoever stood in.
+    let toy = Toy::new(config, move |query, _| match query.model {
+        "a" => not_said("unavailable"),
+        _ => answer(query),
+    });
+    let proposal = toy.propose(1).expect("proposes");
+    assert_eq!(
+        (proposal.idea.model.as_str(), details(&proposal).chosen.as_str()),
+        ("thinker", "b")
+    );
+}
+
+#[test]
+fn gains_are_counted_against_dollars_only_where_every_model_costs_some() {
+    let llm = |price: &str, per: &str| {
+        let text = format!(
+            r#"{{"models": [{{"name": "a", "model": "x", "base_url": "http://localhost:1/v1", "price": {price}}}]{per}}}"#
+        );
+        forerunner_llm::Llm::new(serde_json::from_str(&text).expect("a configuration"))
+    };
+    let (free, dear) = (r#"{"input": 0.0, "output": 0.0}"#, r#"{"input": 1.0, "output": 2.0}"#);
+    let per = r#", "credit_per": "dollars""#;
+    let error = llm(free, per).err().expect("refused").to_string();
+    assert!(error.contains("credit_per") && error.contains("`a`"), "{error}");
+    assert!(llm(free, "").is_ok() && llm(dear, per).is_ok());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use forerunner_sdk::{Change, Mutator, Proposal};
 #[test]
 fn the_critic_sends_ideas_back_with_its_reason() {
     let mut config = ideas_first();
-    config.critic = CriticConfig { enabled: true, rounds: 1 };
+    config.critic = CriticConfig { enabled: true, ..CriticConfig::default() };
     let veto = r#"{"verdict": "veto", "reason": "it was tried in another form"}"#;
     let accept = r#"{"verdict": "accept", "reason": "worth a try"}"#;
     let script = [&idea("raise the rate"), veto, &idea("fuse the loops"), accept, BLOCKS];
@@ -63,6 +63,7 @@ fn an_idea_in_other_words_is_asked_for_again_and_in_the_end_refused() {
     assert!(complaint.contains("raise the rate of learning"), "{complaint}");
     let error = toy.fails(3);
     assert!(error.starts_with("2 times an idea or a change came that was there before"), "{error}");
+    assert!(error.contains("\nhint: ") && !error.contains("`duplicates`"), "{error}");
 }
 
 #[test]
@@ -108,4 +109,27 @@ fn an_idea_whose_change_was_there_before_is_given_up_for_another() {
     assert_eq!(purposes, [pair, pair].concat());
     assert!(toy.last(4).contains("The change that came of it was there before"), "{}", toy.last(4));
     assert_eq!(details(&second).duplicates, 1);
+}
+
+#[test]
+fn the_critic_sees_the_share_that_was_asked_for() {
+    let seen = |share: f64| -> Vec<bool> {
+        let mut config = ideas_first();
+        config.critic = CriticConfig { enabled: true, share, ..CriticConfig::default() };
+        let toy = Toy::new(config, |query, _| {
+            crate::toy::said(match query.purpose {
+                "idea" => r#"{"summary": "raise the rate", "mechanism": "m"}"#,
+                "critique" => r#"{"verdict": "accept", "reason": "fine"}"#,
+                _ => BLOCKS,
+            })
+        });
+        let critic =
+            |iteration| !details(&toy.propose(iteration).expect("proposes")).critic.is_empty();
+        (1..=60).map(critic).collect()
+    };
+    let half = seen(0.5);
+    let n = half.iter().filter(|seen| **seen).count();
+    assert!((18..=42).contains(&n), "{n} of 60");
+    assert_eq!(half, seen(0.5), "the seed of the proposal decides");
+    assert_eq!((seen(1.0), seen(0.0)), (vec![true; 60], vec![false; 60]));
 }

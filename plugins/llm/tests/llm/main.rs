@@ -1,5 +1,6 @@
 //! The mutator from outside: a scripted model answers, and what was asked is looked at.
 
+mod embeddings;
 mod ensemble;
 mod hostile;
 mod ideas;

@@ -51,12 +51,32 @@ fn an_empty_answer_has_the_question_put_again() {
             if number == 0 { empty.clone() } else { said(&both("double the rate", "0.2")) }
         });
         assert!(toy.propose(1).is_ok());
-        assert_eq!(toy.messages(0), toy.messages(1));
-        let toy = Toy::new(config(), |_, _| not_said("empty"));
-        let error = toy.fails(1);
-        assert!(error.contains("it was empty"), "{error}");
-        assert_eq!(toy.calls().len(), 2);
+        let (first, second) = (toy.last(0), toy.last(1));
+        assert_eq!((toy.messages(0).len(), toy.messages(1).len()), (2, 2));
+        let reason = second.strip_prefix(&first).expect("the same question");
+        assert_eq!(reason.contains("it is empty"), !reason.is_empty(), "{reason}");
     }
+    let toy = Toy::new(config(), |_, _| not_said("empty"));
+    let error = toy.fails(1);
+    assert!(error.contains("it was empty: it is empty"), "{error}");
+    assert_eq!(toy.calls().len(), 2);
+}
+
+#[test]
+fn thoughts_that_use_all_tokens_up_are_told_of() {
+    let message = "the reply was cut off before an answer began\nhint: raise max_tokens";
+    let failed = Answered::Failed { kind: "empty".to_owned(), message: message.to_owned() };
+    let toy = Toy::new(config(), move |_, _| failed.clone());
+    let error = toy.fails(1);
+    assert!(
+        error.contains("it was empty: the reply was cut off before an answer began"),
+        "{error}"
+    );
+    assert!(error.contains("\nhint: raise max_tokens"), "{error}");
+    let again = toy.last(1);
+    assert!(again.contains("Your answer could not be used: it was empty."), "{again}");
+    assert!(again.contains("cut off before an answer began"), "{again}");
+    assert!(!again.contains("hint:"), "that is for people: {again}");
 }
 
 #[test]

@@ -160,6 +160,19 @@ impl Ask for Scripted {
         Ok(answer)
     }
 
+    fn embed(
+        &self,
+        model: &str,
+        text: &str,
+        seed: u64,
+        ordinal: u32,
+        host: &dyn Host,
+    ) -> Result<Answer> {
+        let messages = [Message { role: Role::User, text: text.to_owned() }];
+        let purpose = "embedding";
+        self.ask(&Query { model, purpose, messages: &messages, seed, ordinal }, host)
+    }
+
     fn has_price(&self, _model: &str) -> bool {
         true
     }
