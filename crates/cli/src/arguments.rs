@@ -60,7 +60,7 @@ Examples:
   forerunner run --resume runs/quickstart-001   go on after Ctrl-C or a crash
   forerunner run --resume runs/quickstart-001 --confirm record
                                                 try the finished run's best for a record
-  forerunner run --replay runs/llm-001          the same search again, without a network
+  forerunner run --replay runs/scripted         the same search again, without a network
   forerunner run quickstart --events ndjson     one JSON object per event
 
 A run file:
