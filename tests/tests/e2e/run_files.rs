@@ -19,7 +19,7 @@ fn a_misspelt_key_is_shown_in_its_place() {
        |
     11 | childen = 4
        | ^^^^^^^
-    unknown field `childen`, expected one of `seed`, `mode`, `children`, `slots`, `ahead`, `checkers`, `repairs`, `evaluation_timeout_seconds`
+    unknown field `childen`, expected one of `seed`, `mode`, `children`, `slots`, `ahead`, `checkers`, `repairs`, `pause_seconds`, `evaluation_timeout_seconds`
     hint: `forerunner run --help` shows an example run file
     ");
     insta::assert_snapshot!(check(&TRIVIAL.replace("[budget]", "[budgets]"), ""), @"
@@ -64,7 +64,7 @@ fn an_unlimited_budget() {
     insta::assert_snapshot!(check(&TRIVIAL.replace("evaluations = 10", ""), ""), @"
     exit 2
     error: run.toml: the budget is unlimited
-    hint: set `budget.evaluations` or `budget.seconds`
+    hint: set `budget.evaluations` or `budget.seconds`; money and tokens alone do not end a run whose mutators cost nothing
     ");
 }
 
@@ -86,7 +86,7 @@ fn values_that_make_no_sense() {
 fn an_override_that_cannot_be_applied() {
     insta::assert_snapshot!(check(TRIVIAL, "--set run.sed=7"), @"
     exit 2
-    error: --set run.sed=7: unknown field `sed`, expected one of `seed`, `mode`, `children`, `slots`, `ahead`, `checkers`, `repairs`, `evaluation_timeout_seconds`
+    error: --set run.sed=7: unknown field `sed`, expected one of `seed`, `mode`, `children`, `slots`, `ahead`, `checkers`, `repairs`, `pause_seconds`, `evaluation_timeout_seconds`
     in `run`
     hint: write it as `--set budget.evaluations=50`
     ");
@@ -112,7 +112,7 @@ fn an_unknown_plugin() {
     ");
     insta::assert_snapshot!(check(&TRIVIAL.replace("\"nudge\"", "\"nudg\""), ""), @"
     exit 3
-    error: no plugin offers the mutator `nudg` (known: nudge, recipes, tuner; searched: [prefix]/lib/forerunner/plugins)
+    error: no plugin offers the mutator `nudg` (known: agent, llm, nudge, oracle, recipes, tuner; searched: [prefix]/lib/forerunner/plugins)
     hint: put the plugin's library into one of the searched folders, or name another folder with `--plugins DIR` or FORERUNNER_PLUGINS
     ");
     insta::assert_snapshot!(check(&TRIVIAL.replace("\"islands\"", "\"isles\""), ""), @"
