@@ -5,7 +5,7 @@ use crate::{
     show,
 };
 use clap::{Args, Subcommand, ValueEnum};
-use forerunner_core::{Permission, Severity, Slice, Verdict};
+use forerunner_core::{Permission, Slice, Verdict};
 use forerunner_hook_tools::{
     BuildError, Checked, Language, OnNothing, Recipe, Recorded, RecordedError, TemplateError,
     Tools, Tried, build, check, create, run,
@@ -229,11 +229,7 @@ fn text_of_run(tried: &Tried) -> String {
     // Writing to a string cannot fail.
     let mut text = format!("{} {}: {}\n", hook.name, hook.version, verdict(report));
     for finding in &report.findings {
-        let severity = match finding.severity {
-            Severity::Note => "note",
-            Severity::Warning => "warning",
-            Severity::Error => "error",
-        };
+        let severity = finding.severity.as_str();
         let message = sanitize::line(&finding.message);
         let place = finding.place.as_deref().map(|place| format!(" ({})", sanitize::line(place)));
         let place = place.unwrap_or_default();

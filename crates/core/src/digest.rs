@@ -6,7 +6,7 @@ mod run;
 mod text;
 mod time;
 
-use crate::{Evaluation, Finding, Objective, PEAK_FLOPS, Severity, Verdict};
+use crate::{Evaluation, Finding, Objective, PEAK_FLOPS, Verdict};
 use std::{borrow::Cow, fmt::Write as _};
 use text::{change, line, number, word};
 
@@ -103,11 +103,7 @@ fn findings(findings: &[Finding]) -> String {
     sorted.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     let mut text = String::new();
     for finding in sorted.iter().take(MAX_FINDINGS) {
-        let severity = match finding.severity {
-            Severity::Note => "note",
-            Severity::Warning => "warning",
-            Severity::Error => "error",
-        };
+        let severity = finding.severity.as_str();
         let place = finding.place.as_deref().map(|place| format!(" at {}", word(place)));
         let (rule, message) = (word(&finding.rule), line(&finding.message, MESSAGE));
         let _ = writeln!(text, "{severity} {rule}{}: {message}", place.unwrap_or_default());

@@ -6,7 +6,7 @@
 //! block early, and the marks say what it is. The digest is a keyed one, with a key that this process
 //! alone knows: nobody can write a text for a digest that is known before.
 
-use forerunner_core::{Finding, Program, Severity};
+use forerunner_core::{Finding, Program};
 use forerunner_report::sanitize;
 use std::{
     hash::{BuildHasher, RandomState},
@@ -78,11 +78,7 @@ pub(crate) fn findings(findings: &[Finding]) -> String {
     sorted.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     let mut text = String::new();
     for finding in sorted.iter().take(MAX_FINDINGS) {
-        let severity = match finding.severity {
-            Severity::Note => "note",
-            Severity::Warning => "warning",
-            Severity::Error => "error",
-        };
+        let severity = finding.severity.as_str();
         let place = finding.place.as_deref().map(|place| format!(" at {place}"));
         text.push_str(&format!("{severity} {}{}: ", finding.rule, place.unwrap_or_default()));
         text.push_str(&capped(clean(&finding.message), MAX_MESSAGE));

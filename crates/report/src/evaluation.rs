@@ -1,7 +1,7 @@
 //! One evaluation as JSON for scripts and as text for people.
 
 use crate::chart::sparkline;
-use crate::evidence::{by_severity, hooks, is_of_hook, ledger, probes, severity_word};
+use crate::evidence::{by_severity, hooks, is_of_hook, ledger, probes};
 use crate::number::{bytes, number, quantity};
 use crate::profile::{columns, groups, operations, pad, sections};
 use crate::sanitize;
@@ -193,7 +193,7 @@ pub(crate) fn environment(name: &str, track: &str) -> String {
 
 /// One finding on one line: `error source/no-unsafe main.rs:12: …`.
 fn heading(finding: &Finding) -> String {
-    let severity = severity_word(finding.severity);
+    let severity = finding.severity.as_str();
     let rule = sanitize::line(&finding.rule);
     match &finding.place {
         Some(place) => format!("{severity} {rule} at {}", sanitize::line(place)),

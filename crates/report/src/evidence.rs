@@ -3,7 +3,7 @@
 use crate::number::number;
 use crate::profile::{columns, pad};
 use crate::sanitize;
-use forerunner_core::{Evidence, Finding, Probe, Severity, Telemetry};
+use forerunner_core::{Evidence, Finding, Probe, Telemetry};
 use std::fmt::Write as _;
 
 /// Before the name of a hook among the facts, which tell what it concluded.
@@ -25,15 +25,6 @@ pub(crate) fn by_severity(findings: &[Finding]) -> Vec<&Finding> {
     let mut sorted: Vec<&Finding> = findings.iter().collect();
     sorted.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     sorted
-}
-
-/// The word for a severity.
-pub(crate) fn severity_word(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Note => "note",
-        Severity::Warning => "warning",
-        Severity::Error => "error",
-    }
 }
 
 /// The figures of a probe in words: `audited 64, residual 1.0000e-6`. Their names are foreign text.

@@ -7,7 +7,7 @@
 use crate::harvest::Wanted;
 use crate::scratch::Scratch;
 use crate::text::{block, line};
-use forerunner_sdk::{Error, Finding, Host, Program, Result, Severity};
+use forerunner_sdk::{Error, Finding, Host, Program, Result};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -120,11 +120,7 @@ pub(crate) fn findings(findings: &[Finding]) -> String {
     sorted.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     let mut text = String::new();
     for finding in sorted.iter().take(MAX_FINDINGS) {
-        let severity = match finding.severity {
-            Severity::Note => "note",
-            Severity::Warning => "warning",
-            Severity::Error => "error",
-        };
+        let severity = finding.severity.as_str();
         let place = finding.place.as_deref().map(|place| format!(" at {}", line(place, 200)));
         let (rule, message) = (line(&finding.rule, 100), block(&finding.message, MESSAGE));
         text += &format!("{severity} {rule}{}: {message}\n", place.unwrap_or_default());

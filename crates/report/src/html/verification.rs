@@ -5,7 +5,7 @@ use super::{
     material::{Material, Profile},
     text::{Column, Section, line, note, pairs, table},
 };
-use crate::evidence::{by_severity, figures, hooks, ledger, severity_word};
+use crate::evidence::{by_severity, figures, hooks, ledger};
 use crate::number::{count, number};
 use forerunner_core::Verdict;
 
@@ -111,7 +111,7 @@ fn findings(material: &Material) -> Markup {
             let place = finding.place.as_ref().map(|place| format!(" at {}", line(place, NAME)));
             items.push(
                 el("li")
-                    .text(format!("{} ", severity_word(finding.severity)))
+                    .text(format!("{} ", finding.severity.as_str()))
                     .with(el("code").text(line(&finding.rule, NAME)))
                     .text(format!("{}, {side} ", place.unwrap_or_default()))
                     .with(el("span").class("note").text(line(&finding.message, MESSAGE))),

@@ -2,7 +2,7 @@
 
 use crate::event::Event;
 use forerunner_core::{
-    Evaluation, Metrics, Program, ProgramId, Purpose, Series, Severity, Slice, Telemetry, Verdict,
+    Evaluation, Metrics, Program, ProgramId, Purpose, Series, Slice, Telemetry, Verdict,
 };
 use rusqlite::{Connection, Row, params};
 use serde::{Serialize, de::DeserializeOwned};
@@ -62,11 +62,7 @@ pub(super) fn write_evaluation(
         ])?;
     let row = connection.last_insert_rowid();
     for finding in &evaluation.findings {
-        let severity = match finding.severity {
-            Severity::Note => "note",
-            Severity::Warning => "warning",
-            Severity::Error => "error",
-        };
+        let severity = finding.severity.as_str();
         connection
             .prepare_cached("INSERT INTO findings VALUES (?1,?2,?3,?4,?5)")?
             .execute(params![row, finding.rule, severity, finding.message, finding.place])?;
