@@ -219,6 +219,12 @@ impl Rude {
         self.say(json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }).to_string());
     }
 
+    /// Submits a program, with request 1.
+    fn submit(&mut self, text: &str, summary: &str) {
+        let call = json!({ "name": "submit", "arguments": submit(text, summary)["arguments"] });
+        self.request(1, "tools/call", call);
+    }
+
     /// Hangs up and waits for the end: exit code, standard output, standard error.
     fn hang_up(self) -> (Option<i32>, String, String) {
         let output = self.child.wait_with_output().expect("it ends");
@@ -283,9 +289,7 @@ fn a_client_that_hangs_up_loses_nothing() {
     let slow = "--set environment.config.evaluate_seconds=0.3";
     let mut rude = Rude::start(&scratch, &format!("--environment trivial --out run {slow}"));
     rude.greet();
-    let submission = submit("value = 0.5\n", "half");
-    let call = json!({ "name": "submit", "arguments": submission["arguments"] });
-    rude.request(1, "tools/call", call);
+    rude.submit("value = 0.5\n", "half");
     // Gone before even the reference is measured.
     let (code, _, stderr) = rude.hang_up();
     assert_eq!(code, Some(0), "{stderr}");
@@ -301,12 +305,7 @@ fn ctrl_c_answers_who_waits_and_ends() {
     let slow = "--set environment.config.evaluate_seconds=0.5";
     let mut rude = Rude::start(&scratch, &format!("--environment trivial --out run {slow}"));
     rude.greet();
-    let submission = submit("value = 0.5\n", "half");
-    rude.request(
-        1,
-        "tools/call",
-        json!({ "name": "submit", "arguments": submission["arguments"] }),
-    );
+    rude.submit("value = 0.5\n", "half");
     wait_until_kept(&scratch);
     kill(Pid::from_raw(rude.child.id() as i32), Signal::SIGINT).expect("it runs");
     // The client does not hang up: it holds its end of standard input until the server is gone.
@@ -346,12 +345,7 @@ fn a_submission_outlives_the_server() {
     let slow = "--set environment.config.evaluate_seconds=1";
     let mut rude = Rude::start(&scratch, &format!("--environment trivial --out run {slow}"));
     rude.greet();
-    let submission = submit("value = 0.5\n", "half");
-    rude.request(
-        1,
-        "tools/call",
-        json!({ "name": "submit", "arguments": submission["arguments"] }),
-    );
+    rude.submit("value = 0.5\n", "half");
     wait_until_kept(&scratch);
     kill(Pid::from_raw(rude.child.id() as i32), Signal::SIGKILL).expect("it runs");
     drop(rude.child.wait());

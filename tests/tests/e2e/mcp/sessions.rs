@@ -1,6 +1,6 @@
 //! What is left to do when a client has gone, and what the next one finds.
 
-use super::{Rude, submit, wait_for, wait_until_kept};
+use super::{Rude, wait_for, wait_until_kept};
 use forerunner_core::Slice;
 use forerunner_runtime::store::Store;
 use forerunner_tests::Scratch;
@@ -14,9 +14,7 @@ use serde_json::{Value, json};
 fn submit_and_leave(scratch: &Scratch, arguments: &str) -> String {
     let mut rude = Rude::start(scratch, arguments);
     rude.greet();
-    let submission = submit("value = 0.5\n", "half");
-    let call = json!({ "name": "submit", "arguments": submission["arguments"] });
-    rude.request(1, "tools/call", call);
+    rude.submit("value = 0.5\n", "half");
     let (code, _, stderr) = rude.hang_up();
     assert_eq!(code, Some(0), "{stderr}");
     stderr
@@ -48,9 +46,7 @@ fn a_confirmation_that_was_stopped_is_finished_without_clients() {
     let mut rude =
         Rude::start(&scratch, &format!("--environment trivial --out run {slow} {confirm}"));
     rude.greet();
-    let submission = submit("value = 0.5\n", "half");
-    let call = json!({ "name": "submit", "arguments": submission["arguments"] });
-    rude.request(1, "tools/call", call);
+    rude.submit("value = 0.5\n", "half");
     drop(rude.child.stdin.take());
     let confirming =
         |store: &Store| store.confirmations(Slice::Val).is_ok_and(|made| !made.is_empty());
@@ -71,9 +67,7 @@ fn the_next_session_waits_until_the_last_one_is_done() {
     let slow = "--set environment.config.evaluate_seconds=1";
     let mut first = Rude::start(&scratch, &format!("--environment trivial --out run {slow}"));
     first.greet();
-    let submission = submit("value = 0.5\n", "half");
-    let call = json!({ "name": "submit", "arguments": submission["arguments"] });
-    first.request(1, "tools/call", call);
+    first.submit("value = 0.5\n", "half");
     wait_until_kept(&scratch);
     // It hangs up, and is back while its submission is measured.
     drop(first.child.stdin.take());
