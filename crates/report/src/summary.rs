@@ -218,8 +218,13 @@ pub(crate) fn commands(summary: &Summary) -> String {
             format!(" --set budget.seconds={}", 2 * summary.seconds.ceil().max(1.0) as u64)
         }
     };
+    // A replay is not searched on: the run that it repeats is.
+    let goes_on = summary
+        .replay_of
+        .as_deref()
+        .map_or_else(|| run.clone(), |recorded| shell_word(&sanitize::line(recorded)));
     format!(
-        "What changed:  forerunner show {run}\nSearch on:     forerunner run --resume {run}{budget}\n"
+        "What changed:  forerunner show {run}\nSearch on:     forerunner run --resume {goes_on}{budget}\n"
     )
 }
 
@@ -288,12 +293,25 @@ mod tests {
             }),
             slot_use: 0.973,
             cost: Default::default(),
+            replay_of: None,
             seconds: 360.4,
         }
     }
 
     fn show(run: &Summary) -> String {
         summary(run, &objectives())
+    }
+
+    #[test]
+    fn a_replay_is_not_searched_on() {
+        let replay = Summary {
+            run: "runs/again".to_owned(),
+            replay_of: Some("runs/first".to_owned()),
+            ..run(None)
+        };
+        let text = show(&replay);
+        assert!(text.contains("forerunner show runs/again\n"), "{text}");
+        assert!(text.contains("forerunner run --resume runs/first --set"), "{text}");
     }
 
     #[test]

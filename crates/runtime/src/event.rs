@@ -314,6 +314,9 @@ pub struct Summary {
     /// What mutators spent on models.
     #[serde(default)]
     pub cost: Cost,
+    /// The run that this one repeated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay_of: Option<String>,
 }
 
 /// What fresh seeds on a held-out slice say of the finalists.

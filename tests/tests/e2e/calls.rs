@@ -43,7 +43,7 @@ fn outcomes(scratch: &Scratch, run: &str) -> Vec<Value> {
     events.retain(|event| event["event"] != "replayed");
     for event in &mut events {
         let event = event.as_object_mut().expect("an object");
-        for volatile in ["at", "run", "seconds", "slot_use"] {
+        for volatile in ["at", "run", "seconds", "slot_use", "replay_of"] {
             // A call's seconds are those of the recorded call.
             if volatile != "seconds" || event["event"] != "called" {
                 event.remove(volatile);

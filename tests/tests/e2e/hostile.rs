@@ -249,6 +249,7 @@ fn summary(winner: ProgramId) -> Summary {
         }),
         slot_use: 1.0,
         cost: Default::default(),
+        replay_of: None,
         seconds: 1.0,
     }
 }

@@ -154,6 +154,7 @@ impl<'a> Search<'a> {
                 confirmation: None,
                 slot_use: 0.0,
                 cost: Default::default(),
+                replay_of: None,
                 seconds: 0.0,
             },
         }

@@ -163,6 +163,7 @@ fn ending() -> Vec<Event> {
         confirmation: None,
         slot_use: 0.9,
         cost: Default::default(),
+        replay_of: None,
         seconds: 360.0,
     };
     vec![

@@ -533,6 +533,7 @@ impl<'a> Search<'a> {
             }),
             seconds: self.book.seconds(),
             cost: self.lanes.spent(),
+            replay_of: self.book.store.meta(REPLAY_OF)?,
         };
         self.book.emit(EventKind::RunFinished(Box::new(summary.clone())));
         self.book.flush()?;
