@@ -1,0 +1,315 @@
+//! Matrix products through cublasLt.
+
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::mem::size_of;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cudarc::cublaslt::{result, sys};
+use cudarc::driver::CudaStream;
+
+use super::{Allocation, Device, failed};
+use crate::gemm::{Epilogue, Gemm};
+use crate::{Result, Type};
+
+/// Bytes that a product may use beside its operands: what NVIDIA advises for Hopper.
+const WORKSPACE: usize = 32 << 20;
+
+/// The library's handle, its workspace, and what it chose for each kind of product.
+pub(super) struct Products {
+    handle: Handle,
+    workspace: Allocation,
+    plans: Mutex<HashMap<Kind, Arc<Plan>>>,
+}
+
+struct Handle(sys::cublasLtHandle_t);
+
+// SAFETY: the library's handles may be used from any thread, and at the same time.
+unsafe impl Send for Handle {}
+// SAFETY: as above.
+unsafe impl Sync for Handle {}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // SAFETY: created by `create_handle` and destroyed once.
+        let _ = unsafe { result::destroy_handle(self.0) };
+    }
+}
+
+/// Everything that the library's choice depends on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Kind {
+    m: usize,
+    n: usize,
+    k: usize,
+    batch: usize,
+    transposed: (bool, bool),
+    /// Values from row to row of the factors and of the result.
+    strides: [usize; 3],
+    single_precision: bool,
+    accumulate: bool,
+    epilogue: u32,
+    /// Largest power of two up to 256 that every address is a multiple of.
+    alignment: u32,
+}
+
+/// Descriptions of a product and the algorithm for it.
+///
+/// The library thinks in columns, we in rows: it is asked for the transpose, `toᵀ = bᵀ aᵀ`, whose
+/// columns are our rows. So its first factor is our second.
+struct Plan {
+    descriptor: sys::cublasLtMatmulDesc_t,
+    first: sys::cublasLtMatrixLayout_t,
+    second: sys::cublasLtMatrixLayout_t,
+    to: sys::cublasLtMatrixLayout_t,
+    algorithm: sys::cublasLtMatmulAlgo_t,
+    /// Descriptors hold the addresses of biases, which change from call to call.
+    in_use: Mutex<()>,
+}
+
+// SAFETY: descriptions are plain memory of the library's; changes are made under `in_use`.
+unsafe impl Send for Plan {}
+// SAFETY: as above.
+unsafe impl Sync for Plan {}
+
+impl Drop for Plan {
+    fn drop(&mut self) {
+        // SAFETY: created in `Plan::new` and destroyed once.
+        unsafe {
+            let _ = result::destroy_matmul_desc(self.descriptor);
+            for layout in [self.first, self.second, self.to] {
+                let _ = result::destroy_matrix_layout(layout);
+            }
+        }
+    }
+}
+
+impl Products {
+    pub(super) fn new(stream: &Arc<CudaStream>) -> Result<Self> {
+        let handle = Handle(result::create_handle().map_err(failed("cublasLtCreate"))?);
+        // SAFETY: the workspace is written by the library before it is read.
+        let address =
+            unsafe { cudarc::driver::result::malloc_async(stream.cu_stream(), WORKSPACE) };
+        let address = address.map_err(failed("malloc_async"))?;
+        let workspace = Allocation { address, stream: Arc::clone(stream) };
+        Ok(Self { handle, workspace, plans: Mutex::default() })
+    }
+
+    fn plan(&self, kind: Kind) -> Result<Arc<Plan>> {
+        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(plan) = plans.get(&kind) {
+            return Ok(Arc::clone(plan));
+        }
+        let plan = Arc::new(Plan::new(&self.handle, kind).map_err(failed("cublasLt"))?);
+        plans.insert(kind, Arc::clone(&plan));
+        Ok(plan)
+    }
+}
+
+impl Device {
+    pub(crate) fn gemm(&self, product: Gemm<'_>) -> Result<()> {
+        let Gemm { m, n, k, batch, a, b, to, to_stride, accumulate, scale, epilogue } = product;
+        let (code, bias, kept) = match &epilogue {
+            Epilogue::None => (sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_DEFAULT, 0, 0),
+            Epilogue::Bias(bias) => {
+                (sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS, bias.address(), 0)
+            }
+            Epilogue::BiasGelu(bias, before) => (
+                sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_GELU_AUX_BIAS,
+                bias.address(),
+                before.address(),
+            ),
+            Epilogue::GeluGradient(before) => {
+                (sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_DGELU, 0, before.address())
+            }
+        };
+        let addresses = [a.values.address(), b.values.address(), to.address(), bias, kept];
+        let lowest = addresses.iter().fold(256, |bits, address| bits | address);
+        let plan = self.products.plan(Kind {
+            m,
+            n,
+            k,
+            batch,
+            transposed: (a.transposed, b.transposed),
+            strides: [a.stored(m, k).2, b.stored(k, n).2, to_stride.unwrap_or(n)],
+            single_precision: to.type_() == Type::F32,
+            accumulate,
+            epilogue: code as u32,
+            alignment: 1 << lowest.trailing_zeros(),
+        })?;
+        let old: f32 = if accumulate { 1.0 } else { 0.0 };
+        let guard = plan.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: sizes were checked against the views, which live until the product is queued, and
+        // whose memory is freed on the same stream, in order. The library copies the description.
+        unsafe {
+            use sys::cublasLtMatmulDescAttributes_t as Attribute;
+            if bias != 0 {
+                set(&plan, Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias)
+                    .map_err(failed("cublasLt"))?;
+            }
+            if kept != 0 {
+                set(&plan, Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &kept)
+                    .map_err(failed("cublasLt"))?;
+            }
+            result::matmul(
+                self.products.handle.0,
+                plan.descriptor,
+                std::ptr::from_ref(&scale).cast(),
+                std::ptr::from_ref(&old).cast(),
+                b.values.address() as *const c_void,
+                plan.first,
+                a.values.address() as *const c_void,
+                plan.second,
+                to.address() as *const c_void,
+                plan.to,
+                to.address() as *mut c_void,
+                plan.to,
+                &raw const plan.algorithm,
+                self.products.workspace.address() as *mut c_void,
+                WORKSPACE,
+                self.stream.cu_stream().cast(),
+            )
+            .map_err(failed("cublasLtMatmul"))?;
+        }
+        drop(guard);
+        Ok(())
+    }
+}
+
+/// Sets an attribute of the description.
+///
+/// # Safety
+///
+/// `T` is the attribute's type, and nobody else uses the plan.
+unsafe fn set<T>(
+    plan: &Plan,
+    attribute: sys::cublasLtMatmulDescAttributes_t,
+    value: &T,
+) -> std::result::Result<(), result::CublasError> {
+    let value = std::ptr::from_ref(value).cast();
+    // SAFETY: the value has the size that is named.
+    unsafe { result::set_matmul_desc_attribute(plan.descriptor, attribute, value, size_of::<T>()) }
+}
+
+impl Plan {
+    fn new(handle: &Handle, kind: Kind) -> std::result::Result<Self, result::CublasError> {
+        use sys::cublasLtMatmulDescAttributes_t as Attribute;
+        use sys::cudaDataType::{CUDA_R_16BF, CUDA_R_32F};
+        let Kind { m, n, k, .. } = kind;
+        let result_type = if kind.single_precision { CUDA_R_32F } else { CUDA_R_16BF };
+        // A matrix of ours, `[rows, columns]`, is theirs with the sides exchanged.
+        let (b_rows, b_columns) = if kind.transposed.1 { (n, k) } else { (k, n) };
+        let (a_rows, a_columns) = if kind.transposed.0 { (k, m) } else { (m, k) };
+        let mut plan = Self {
+            descriptor: result::create_matmul_desc(
+                sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
+                CUDA_R_32F,
+            )?,
+            first: layout(CUDA_R_16BF, (b_rows, b_columns, kind.strides[1]), kind.batch)?,
+            second: layout(CUDA_R_16BF, (a_rows, a_columns, kind.strides[0]), kind.batch)?,
+            to: layout(result_type, (m, n, kind.strides[2]), kind.batch)?,
+            // SAFETY: plain words, overwritten below.
+            algorithm: unsafe { std::mem::zeroed() },
+            in_use: Mutex::default(),
+        };
+        let operation = |transposed: bool| i32::from(transposed);
+        let nothing = 256u64;
+        // SAFETY: each value has its attribute's type: operations and epilogues are 32-bit
+        // enumerations, addresses and leading dimensions 64 bits wide.
+        unsafe {
+            let transposed = kind.transposed;
+            set(&plan, Attribute::CUBLASLT_MATMUL_DESC_TRANSA, &operation(transposed.1))?;
+            set(&plan, Attribute::CUBLASLT_MATMUL_DESC_TRANSB, &operation(transposed.0))?;
+            set(&plan, Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &kind.epilogue)?;
+            let epilogue = kind.epilogue;
+            let has = |code: sys::cublasLtEpilogue_t| epilogue == code as u32;
+            let with_gelu = has(sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_GELU_AUX_BIAS);
+            if has(sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS) || with_gelu {
+                // The choice depends on there being one; the address comes with each call.
+                set(&plan, Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &nothing)?;
+            }
+            if with_gelu || has(sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_DGELU) {
+                set(&plan, Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &nothing)?;
+                set(&plan, Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, &(n as i64))?;
+            }
+        }
+        plan.algorithm = choose(handle, &plan, kind.alignment)?;
+        Ok(plan)
+    }
+}
+
+fn layout(
+    type_: sys::cudaDataType,
+    (rows, columns, row_stride): (usize, usize, usize),
+    batch: usize,
+) -> std::result::Result<sys::cublasLtMatrixLayout_t, result::CublasError> {
+    use sys::cublasLtMatrixLayoutAttribute_t as Attribute;
+    let layout =
+        result::create_matrix_layout(type_, columns as u64, rows as u64, row_stride as i64)?;
+    if batch > 1 {
+        let (count, stride) = (batch as i32, (rows * row_stride) as i64);
+        // SAFETY: a batch's count is 32 bits wide, its stride 64.
+        unsafe {
+            result::set_matrix_layout_attribute(
+                layout,
+                Attribute::CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT,
+                std::ptr::from_ref(&count).cast(),
+                size_of::<i32>(),
+            )?;
+            result::set_matrix_layout_attribute(
+                layout,
+                Attribute::CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET,
+                std::ptr::from_ref(&stride).cast(),
+                size_of::<i64>(),
+            )?;
+        }
+    }
+    Ok(layout)
+}
+
+/// The algorithm that the library thinks fastest.
+fn choose(
+    handle: &Handle,
+    plan: &Plan,
+    alignment: u32,
+) -> std::result::Result<sys::cublasLtMatmulAlgo_t, result::CublasError> {
+    use sys::cublasLtMatmulPreferenceAttributes_t as Attribute;
+    let preference = result::create_matmul_pref()?;
+    let set = |attribute, value: *const c_void, size| {
+        // SAFETY: the value is as wide as is said; the preference is destroyed below.
+        unsafe { result::set_matmul_pref_attribute(preference, attribute, value, size) }
+    };
+    let workspace = WORKSPACE;
+    let alignments = [
+        Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
+        Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+        Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
+        Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES,
+    ];
+    let mut chosen = set(
+        Attribute::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+        std::ptr::from_ref(&workspace).cast(),
+        size_of::<usize>(),
+    );
+    for attribute in alignments {
+        let value = std::ptr::from_ref(&alignment).cast();
+        chosen = chosen.and_then(|()| set(attribute, value, size_of::<u32>()));
+    }
+    let chosen = chosen.and_then(|()| {
+        // SAFETY: handle, descriptions and preference are alive.
+        unsafe {
+            result::get_matmul_algo_heuristic(
+                handle.0,
+                plan.descriptor,
+                plan.first,
+                plan.second,
+                plan.to,
+                plan.to,
+                preference,
+            )
+        }
+    });
+    // SAFETY: created above and destroyed once.
+    unsafe { result::destroy_matmul_pref(preference)? };
+    Ok(chosen?.algo)
+}

@@ -1,0 +1,58 @@
+//! Functions of each value alone.
+
+use crate::launch::args;
+use crate::{Error, Launch, Machine, Result, Type, View, ViewMut};
+
+const THREADS: usize = 256;
+
+/// `to += from`, of equal length; both bf16, rounded to nearest, or both f32.
+///
+/// # Errors
+///
+/// When lengths or types differ.
+pub fn add(machine: &Machine, to: &mut ViewMut<'_>, from: &View<'_>) -> Result<()> {
+    const NAME: &str = "add";
+    from.expect(NAME, "from", to.type_(), to.len())?;
+    let (kernel, at_once) = match to.type_() {
+        Type::Bf16 => ("add_bf16", 8),
+        Type::F32 => ("add_f32", 4),
+        Type::U32 => return Err(Error::shape(NAME, "integers are not added")),
+    };
+    aligned(NAME, &[to.is_aligned(), from.is_aligned()])?;
+    let launch = each(kernel, to.len(), at_once);
+    // SAFETY: the kernel reads and writes `to.len()` values of both, which are so long.
+    #[expect(unsafe_code, reason = "a launch")]
+    unsafe {
+        machine.launch(&launch, args![&*to, from, to.len() as u64])
+    }
+}
+
+/// `to = from`, rounded to the nearest bf16.
+///
+/// # Errors
+///
+/// When lengths differ or types are not bf16 and f32.
+pub fn round_to_bf16(machine: &Machine, to: &mut ViewMut<'_>, from: &View<'_>) -> Result<()> {
+    const NAME: &str = "round_to_bf16";
+    from.expect(NAME, "from", Type::F32, to.len())?;
+    to.expect(NAME, "to", Type::Bf16, from.len())?;
+    aligned(NAME, &[to.is_aligned(), from.is_aligned()])?;
+    let launch = each("round_to_bf16", to.len(), 8);
+    // SAFETY: the kernel reads `to.len()` values of `from` and writes as many of `to`.
+    #[expect(unsafe_code, reason = "a launch")]
+    unsafe {
+        machine.launch(&launch, args![&*to, from, to.len() as u64])
+    }
+}
+
+/// Threads for `len` values, `at_once` of them in each.
+fn each(kernel: &'static str, len: usize, at_once: usize) -> Launch {
+    Launch::line(kernel, len.div_ceil(THREADS * at_once), THREADS as u32)
+}
+
+fn aligned(operation: &'static str, views: &[bool]) -> Result<()> {
+    if views.iter().all(|&aligned| aligned) {
+        return Ok(());
+    }
+    Err(Error::shape(operation, "memory does not start at a multiple of 16 bytes"))
+}

@@ -1,0 +1,150 @@
+//! The emulator's memory and launches. What it means to be a device is in `emulator/emulator.hpp`.
+#![expect(unsafe_code, reason = "emulated kernels work on raw memory, as kernels do")]
+
+use std::collections::BTreeMap;
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::sync::{Arc, Mutex, PoisonError, atomic::AtomicU64, atomic::Ordering};
+
+use crate::{Argument, Launch, View, ViewMut};
+
+/// Bytes before and after each allocation that nobody may write.
+const GUARD: usize = 256;
+/// What guards and new memory hold: NaN as any floating-point number.
+const POISON: u8 = 0xff;
+
+unsafe extern "C" {
+    fn forerunner_emulate(
+        name: *const c_char,
+        grid: *const u32,
+        block: *const u32,
+        shared_bytes: u32,
+        arguments: *mut *mut c_void,
+        n_arguments: usize,
+        seed: u64,
+        error: *mut c_char,
+        error_bytes: usize,
+    ) -> c_int;
+}
+
+pub(crate) struct Emulator {
+    seed: AtomicU64,
+    live: Arc<Live>,
+}
+
+/// All memory that is not freed: first byte to last, guards not counted.
+#[derive(Default)]
+struct Live(Mutex<BTreeMap<u64, u64>>);
+
+/// Memory between guards.
+pub(crate) struct Guarded {
+    words: Vec<u128>,
+    bytes: usize,
+    live: Arc<Live>,
+}
+
+impl Guarded {
+    pub(crate) fn address(&self) -> u64 {
+        self.words.as_ptr() as u64 + GUARD as u64
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        let mut live = self.live.0.lock().unwrap_or_else(PoisonError::into_inner);
+        live.remove(&self.address());
+        drop(live);
+        // Whoever still has a view would read this.
+        self.words.fill(u128::MAX);
+    }
+}
+
+impl Emulator {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { seed: AtomicU64::new(seed), live: Arc::default() }
+    }
+
+    pub(crate) fn allocate(&self, bytes: usize) -> Guarded {
+        let words = vec![u128::MAX; (bytes + 2 * GUARD).div_ceil(16)];
+        let guarded = Guarded { words, bytes, live: Arc::clone(&self.live) };
+        let mut live = self.live.0.lock().unwrap_or_else(PoisonError::into_inner);
+        live.insert(guarded.address(), guarded.bytes as u64);
+        drop(live);
+        guarded
+    }
+
+    /// Runs a kernel to its end.
+    ///
+    /// # Safety
+    ///
+    /// As for [`crate::Machine::launch`].
+    pub(crate) unsafe fn launch(
+        &self,
+        launch: &Launch,
+        arguments: &[Argument],
+    ) -> Result<(), String> {
+        let name = CString::new(launch.kernel).map_err(|error| error.to_string())?;
+        let mut words: Vec<u64> = arguments.iter().map(|argument| argument.word()).collect();
+        let mut pointers: Vec<*mut c_void> =
+            words.iter_mut().map(|word| std::ptr::from_mut(word).cast()).collect();
+        let mut message = [0u8; 512];
+        let seed = self.seed.fetch_add(0x9e37_79b9, Ordering::Relaxed);
+        // SAFETY: name, sizes and arguments live until the call returns; a message fits `message`;
+        // that the kernel may be given these arguments is the caller's promise.
+        let status = unsafe {
+            forerunner_emulate(
+                name.as_ptr(),
+                launch.grid.as_ptr(),
+                launch.block.as_ptr(),
+                launch.shared_bytes,
+                pointers.as_mut_ptr(),
+                pointers.len(),
+                seed,
+                message.as_mut_ptr().cast(),
+                message.len(),
+            )
+        };
+        if status != 0 {
+            let message = CStr::from_bytes_until_nul(&message).unwrap_or_default();
+            return Err(message.to_string_lossy().into_owned());
+        }
+        self.check_guards()
+    }
+
+    fn check_guards(&self) -> Result<(), String> {
+        let live = self.live.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (&address, &bytes) in live.iter() {
+            let end = address + bytes;
+            let back = (end.next_multiple_of(16) + GUARD as u64 - end) as usize;
+            for (what, start, len) in
+                [("before", address - GUARD as u64, GUARD), ("after", end, back)]
+            {
+                // SAFETY: the guards lie within the allocation, which is alive while it is listed.
+                let guard = unsafe { std::slice::from_raw_parts(start as *const u8, len) };
+                if guard.iter().any(|&byte| byte != POISON) {
+                    return Err(format!("it wrote {what} a buffer of {bytes} bytes"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn write(view: &ViewMut<'_>, bytes: &[u8]) {
+    assert_eq!(bytes.len(), view.len() * view.type_().bytes());
+    // SAFETY: the view is as long as was just checked, and nobody else uses its memory.
+    unsafe {
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), view.address() as *mut u8, bytes.len());
+    }
+}
+
+pub(crate) fn read(view: &View<'_>) -> Vec<u8> {
+    let bytes = view.len() * view.type_().bytes();
+    // SAFETY: the view is alive and so long; emulated memory is initialised when allocated.
+    unsafe { std::slice::from_raw_parts(view.address() as *const u8, bytes).to_vec() }
+}
+
+pub(crate) fn fill(view: &ViewMut<'_>, byte: u8) {
+    let bytes = view.len() * view.type_().bytes();
+    // SAFETY: the view is alive and so long, and nobody else uses its memory.
+    unsafe { std::ptr::write_bytes(view.address() as *mut u8, byte, bytes) }
+}

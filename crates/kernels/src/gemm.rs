@@ -1,0 +1,279 @@
+//! Matrix products.
+
+use crate::machine::Kind;
+use crate::{Error, Machine, Result, Type, View, ViewMut};
+
+const NAME: &str = "gemm";
+
+/// A matrix of bf16, by rows, as a factor; several of one shape make a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Operand<'a> {
+    /// The values; matrices of a batch follow each other.
+    pub values: View<'a>,
+    /// Whether the values are those of the transposed factor.
+    pub transposed: bool,
+    /// Values from one stored row to the next, where that is more than a row has.
+    pub row_stride: Option<usize>,
+}
+
+impl<'a> Operand<'a> {
+    /// A factor as it is stored.
+    pub fn plain(values: View<'a>) -> Self {
+        Self { values, transposed: false, row_stride: None }
+    }
+
+    /// A factor whose transpose is stored.
+    pub fn transposed(values: View<'a>) -> Self {
+        Self { values, transposed: true, row_stride: None }
+    }
+
+    /// Stored rows, stored columns, and values from row to row, of a factor of `rows x columns`.
+    pub(crate) fn stored(&self, rows: usize, columns: usize) -> (usize, usize, usize) {
+        let (rows, columns) = if self.transposed { (columns, rows) } else { (rows, columns) };
+        (rows, columns, self.row_stride.unwrap_or(columns))
+    }
+
+    fn check(&self, name: &str, batch: usize, rows: usize, columns: usize) -> Result<()> {
+        let (rows, columns, stride) = self.stored(rows, columns);
+        if stride < columns {
+            let reason = format!(
+                "rows of `{name}` have {columns} values, more than their stride of {stride}"
+            );
+            return Err(Error::shape(NAME, reason));
+        }
+        self.values.expect(NAME, name, Type::Bf16, batch * rows * stride)
+    }
+}
+
+/// What is done to a product before it is written.
+#[derive(Debug)]
+pub enum Epilogue<'a> {
+    /// Nothing.
+    None,
+    /// A bias of bf16, `[n]`, is added to every row.
+    Bias(View<'a>),
+    /// A bias of bf16, `[n]`, is added, the sum is kept in the second view, bf16 `[m, n]`, and what is
+    /// written is its GELU in the tanh form.
+    BiasGelu(View<'a>, ViewMut<'a>),
+    /// The product is multiplied by the derivative of GELU, in the tanh form, at this place, bf16
+    /// `[m, n]`: what [`Epilogue::BiasGelu`] kept.
+    GeluGradient(View<'a>),
+}
+
+/// `to = scale · a · b`, or `to += …`.
+#[derive(Debug)]
+pub struct Gemm<'a> {
+    /// Rows of the result.
+    pub m: usize,
+    /// Columns of the result.
+    pub n: usize,
+    /// Length of the sums.
+    pub k: usize,
+    /// Matrices in the batch; 1 with an epilogue.
+    pub batch: usize,
+    /// The first factor, `[batch, m, k]`, or `[batch, k, m]` when transposed.
+    pub a: Operand<'a>,
+    /// The second factor, `[batch, k, n]`, or `[batch, n, k]` when transposed.
+    pub b: Operand<'a>,
+    /// The result, `[batch, m, n]`, bf16 or f32.
+    pub to: ViewMut<'a>,
+    /// Values from one row of the result to the next, where that is more than `n`; what lies between
+    /// is left alone.
+    pub to_stride: Option<usize>,
+    /// Whether the result is added to what is there.
+    pub accumulate: bool,
+    /// Factor of the product.
+    pub scale: f32,
+    /// What is done before the result is written; only without `accumulate`.
+    pub epilogue: Epilogue<'a>,
+}
+
+impl<'a> Gemm<'a> {
+    /// `to = a · b`.
+    pub fn new(
+        (m, n, k): (usize, usize, usize),
+        a: Operand<'a>,
+        b: Operand<'a>,
+        to: ViewMut<'a>,
+    ) -> Self {
+        Self {
+            m,
+            n,
+            k,
+            batch: 1,
+            a,
+            b,
+            to,
+            to_stride: None,
+            accumulate: false,
+            scale: 1.0,
+            epilogue: Epilogue::None,
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        let &Self { m, n, k, batch, .. } = self;
+        self.a.check("a", batch, m, k)?;
+        self.b.check("b", batch, k, n)?;
+        let stride = self.to_stride.unwrap_or(n);
+        if stride < n {
+            let reason =
+                format!("rows of `to` have {n} values, more than their stride of {stride}");
+            return Err(Error::shape(NAME, reason));
+        }
+        self.to.expect(NAME, "to", self.to.type_(), batch * m * stride)?;
+        if self.to.type_() == Type::U32 {
+            return Err(Error::shape(NAME, "a product is not made of integers"));
+        }
+        match &self.epilogue {
+            Epilogue::None => return Ok(()),
+            Epilogue::Bias(bias) => bias.expect(NAME, "bias", Type::Bf16, n)?,
+            Epilogue::BiasGelu(bias, before) => {
+                bias.expect(NAME, "bias", Type::Bf16, n)?;
+                before.expect(NAME, "before", Type::Bf16, m * n)?;
+            }
+            Epilogue::GeluGradient(before) => before.expect(NAME, "before", Type::Bf16, m * n)?,
+        }
+        if batch != 1 || stride != n || self.accumulate || self.to.type_() != Type::Bf16 {
+            let reason = "an epilogue is for one matrix of bf16 that is written, not added to";
+            return Err(Error::shape(NAME, reason));
+        }
+        Ok(())
+    }
+}
+
+/// Queues a product, in which products of bf16 are summed in f32.
+///
+/// # Errors
+///
+/// When sizes or types do not fit, or the device has no way to do it.
+pub fn gemm(machine: &Machine, product: Gemm<'_>) -> Result<()> {
+    product.check()?;
+    if product.to.is_empty() {
+        return Ok(());
+    }
+    match *machine.0 {
+        #[cfg(feature = "emulator")]
+        Kind::Emulated(_) => {
+            emulated::gemm(machine, product);
+            Ok(())
+        }
+        #[cfg(feature = "cuda")]
+        Kind::Cuda(ref device) => device.gemm(product),
+    }
+}
+
+#[cfg(feature = "emulator")]
+mod emulated {
+    //! Products by the definition.
+
+    use super::{Epilogue, Gemm, Operand};
+    use crate::emulator::{read, write};
+    use crate::memory::{bf16_bits, bf16_value};
+    use crate::{Machine, Type, View, ViewMut};
+
+    pub(super) fn gemm(_machine: &Machine, product: Gemm<'_>) {
+        let Gemm { m, n, k, batch, a, b, to, to_stride, accumulate, scale, epilogue } = product;
+        let (a, b) = (rows(&a, batch, m, k, false), rows(&b, batch, k, n, true));
+        let stride = to_stride.unwrap_or(n);
+        let old = values(&to.as_view());
+        let mut result = Vec::with_capacity(batch * m * n);
+        for matrix in 0..batch {
+            for row in a[matrix * m * k..(matrix + 1) * m * k].chunks_exact(k.max(1)) {
+                for column in b[matrix * k * n..(matrix + 1) * k * n].chunks_exact(k.max(1)) {
+                    let sum: f32 = row.iter().zip(column).map(|(a, b)| a * b).sum();
+                    result.push(scale * sum);
+                }
+            }
+        }
+        result.resize(batch * m * n, 0.0);
+        finish(epilogue, &mut result, n);
+        let mut whole = old;
+        for (whole, result) in whole.chunks_exact_mut(stride).zip(result.chunks_exact(n)) {
+            for (whole, result) in whole.iter_mut().zip(result) {
+                *whole = if accumulate { *whole + result } else { *result };
+            }
+        }
+        store(&to, &whole);
+    }
+
+    fn finish(epilogue: Epilogue<'_>, result: &mut [f32], n: usize) {
+        match epilogue {
+            Epilogue::None => {}
+            Epilogue::Bias(bias) => add_bias(result, &bias, n),
+            Epilogue::BiasGelu(bias, before) => {
+                add_bias(result, &bias, n);
+                store(&before, result);
+                // The device's epilogue sees the sum before it is rounded.
+                result.iter_mut().for_each(|x| *x = gelu(*x).0);
+            }
+            Epilogue::GeluGradient(before) => {
+                for (result, before) in result.iter_mut().zip(values(&before)) {
+                    *result *= gelu(before).1;
+                }
+            }
+        }
+    }
+
+    fn add_bias(result: &mut [f32], bias: &View<'_>, n: usize) {
+        let bias = values(bias);
+        for row in result.chunks_exact_mut(n) {
+            row.iter_mut().zip(&bias).for_each(|(x, bias)| *x += bias);
+        }
+    }
+
+    /// GELU in its tanh form, and its derivative.
+    fn gelu(x: f32) -> (f32, f32) {
+        let factor = (2.0 / std::f32::consts::PI).sqrt();
+        let tanh = (factor * (x + 0.044_715 * x * x * x)).tanh();
+        let slope = factor * (1.0 + 3.0 * 0.044_715 * x * x);
+        (0.5 * x * (1.0 + tanh), 0.5 * (1.0 + tanh) + 0.5 * x * (1.0 - tanh * tanh) * slope)
+    }
+
+    /// The factor's values with the summed index innermost: `k` is its columns, or, where `summed_first`,
+    /// its rows.
+    fn rows(
+        operand: &Operand<'_>,
+        batch: usize,
+        rows: usize,
+        columns: usize,
+        summed_first: bool,
+    ) -> Vec<f32> {
+        let (_, row, stride) = operand.stored(rows, columns);
+        let strided = values(&operand.values);
+        let stored: Vec<f32> =
+            strided.chunks_exact(stride).flat_map(|of| of[..row].iter().copied()).collect();
+        if operand.transposed == summed_first {
+            return stored;
+        }
+        // Stored with the summed index outermost.
+        let (outer, inner) = if summed_first { (rows, columns) } else { (columns, rows) };
+        let mut turned = Vec::with_capacity(stored.len());
+        for matrix in 0..batch {
+            let stored = &stored[matrix * outer * inner..];
+            for at in 0..inner {
+                turned.extend((0..outer).map(|sum_idx| stored[sum_idx * inner + at]));
+            }
+        }
+        turned
+    }
+
+    fn values(view: &View<'_>) -> Vec<f32> {
+        let bytes = read(view);
+        match view.type_() {
+            Type::Bf16 => {
+                let halves = bytes.as_chunks().0.iter();
+                halves.map(|&bytes| bf16_value(u16::from_ne_bytes(bytes))).collect()
+            }
+            _ => bytes.as_chunks().0.iter().map(|&bytes| f32::from_ne_bytes(bytes)).collect(),
+        }
+    }
+
+    fn store(to: &ViewMut<'_>, values: &[f32]) {
+        let bytes: Vec<u8> = match to.type_() {
+            Type::Bf16 => values.iter().flat_map(|&x| bf16_bits(x).to_ne_bytes()).collect(),
+            _ => values.iter().flat_map(|x| x.to_ne_bytes()).collect(),
+        };
+        write(to, &bytes);
+    }
+}

@@ -1,0 +1,48 @@
+//! Functions of each value against plain arithmetic.
+#![cfg(any(feature = "emulator", feature = "cuda"))]
+
+mod support;
+
+use forerunner_kernels::{Type, add, round_to_bf16};
+use support::{machines, noise, rounded};
+
+#[test]
+fn sums_are_those_of_the_values() {
+    for machine in machines() {
+        for len in [1, 7, 8, 1000, 4099] {
+            let (a, b) = (noise(len, 1), noise(len, 2));
+            for type_ in [Type::F32, Type::Bf16] {
+                let mut to = machine.upload_f32(type_, &a).unwrap();
+                let from = machine.upload_f32(type_, &b).unwrap();
+                add(&machine, &mut to.view_mut(), &from.view()).unwrap();
+                let round = |x: f32| if type_ == Type::Bf16 { rounded(x) } else { x };
+                let want: Vec<f32> =
+                    a.iter().zip(&b).map(|(&a, &b)| round(round(a) + round(b))).collect();
+                assert_eq!(machine.download(&to.view()).unwrap(), want, "{len} of {type_:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn rounding_is_to_the_nearest() {
+    for machine in machines() {
+        let mut values = noise(1003, 3);
+        values.extend([0.0, -0.0, 1e30, f32::INFINITY, 1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0]);
+        let from = machine.upload_f32(Type::F32, &values).unwrap();
+        let mut to = machine.scratch(Type::Bf16, values.len()).unwrap();
+        round_to_bf16(&machine, &mut to.view_mut(), &from.view()).unwrap();
+        let want: Vec<f32> = values.iter().map(|&value| rounded(value)).collect();
+        assert_eq!(machine.download(&to.view()).unwrap(), want);
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    for machine in machines() {
+        let mut to = machine.zeros(Type::F32, 4).unwrap();
+        let from = machine.zeros(Type::F32, 5).unwrap();
+        let error = add(&machine, &mut to.view_mut(), &from.view()).unwrap_err().to_string();
+        assert_eq!(error, "add: `from` has 5 values of F32 where 4 of F32 were expected");
+    }
+}
