@@ -49,6 +49,12 @@ DEVICE float fast_tanh(float x) {
     return y;
 }
 
+// a / b to some 2 units in the last place; 0 where b is beyond 2^126.
+DEVICE float fast_divide(float a, float b) { return __fdividef(a, b); }
+
+// A device answers a misaligned access by itself.
+DEVICE void require_aligned(const void*, int) {}
+
 DEVICE uint32_t shared_address(const void* pointer) {
     return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }
@@ -126,8 +132,14 @@ DEVICE float high_bf16(uint32_t pair) { return word_as_float(pair & 0xffff0000u)
 struct alignas(16) Bf16x8 {
     uint32_t words[4];
 };
-DEVICE Bf16x8 load8(const bf16* from) { return *reinterpret_cast<const Bf16x8*>(from); }
-DEVICE void store8(bf16* to, Bf16x8 values) { *reinterpret_cast<Bf16x8*>(to) = values; }
+DEVICE Bf16x8 load8(const bf16* from) {
+    require_aligned(from, 16);
+    return *reinterpret_cast<const Bf16x8*>(from);
+}
+DEVICE void store8(bf16* to, Bf16x8 values) {
+    require_aligned(to, 16);
+    *reinterpret_cast<Bf16x8*>(to) = values;
+}
 DEVICE float get(const Bf16x8& values, int i) {
     return i % 2 == 0 ? low_bf16(values.words[i / 2]) : high_bf16(values.words[i / 2]);
 }

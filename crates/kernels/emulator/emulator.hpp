@@ -72,6 +72,7 @@ static inline float fast_exp(float x) { return std::exp(x); }
 static inline float fast_exp2(float x) { return std::exp2(x); }
 static inline float fast_log(float x) { return std::log(x); }
 static inline float fast_tanh(float x) { return std::tanh(x); }
+static inline float fast_divide(float a, float b) { return a / b; }
 static inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 using std::fabs;
 
@@ -153,6 +154,12 @@ constexpr size_t count_arguments(void (*)(A...)) {
 }
 
 }  // namespace emulator
+
+static inline void require_aligned(const void* pointer, int bytes) {
+    if (reinterpret_cast<uintptr_t>(pointer) % uintptr_t(bytes) != 0) {
+        emulator::fail("a misaligned access of %d bytes", bytes);
+    }
+}
 
 #define threadIdx (emulator::here().thread)
 #define blockIdx (emulator::here().block)

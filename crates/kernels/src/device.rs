@@ -1,6 +1,7 @@
 //! CUDA devices: contexts, embedded kernels, memory, launches.
 #![expect(unsafe_code, reason = "the driver's interface is one of raw addresses")]
 
+mod facts;
 mod products;
 
 use std::collections::HashMap;
@@ -84,10 +85,10 @@ impl Device {
     }
 
     pub(crate) fn write(&self, view: &ViewMut<'_>, bytes: &[u8]) -> Result<()> {
-        // SAFETY: `bytes` are as many as the view has; the stream is waited for before they go.
+        // SAFETY: `bytes` are as many as the view has, and in pageable memory, which the driver copies
+        // aside before it returns: nobody has to wait for the device.
         unsafe { result::memcpy_htod_async(view.address(), bytes, self.stream.cu_stream()) }
-            .map_err(failed("memcpy_htod"))?;
-        self.synchronize()
+            .map_err(failed("memcpy_htod"))
     }
 
     pub(crate) fn read(&self, view: &View<'_>) -> Result<Vec<u8>> {

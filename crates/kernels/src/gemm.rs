@@ -84,6 +84,9 @@ pub struct Gemm<'a> {
     pub accumulate: bool,
     /// Factor of the product.
     pub scale: f32,
+    /// A matrix that is added to the product, times a factor: of the result's type, shape and stride,
+    /// and not the result itself; without `accumulate` and without an epilogue.
+    pub plus: Option<(f32, View<'a>)>,
     /// What is done before the result is written; only without `accumulate`.
     pub epilogue: Epilogue<'a>,
 }
@@ -107,6 +110,7 @@ impl<'a> Gemm<'a> {
             to_stride: None,
             accumulate: false,
             scale: 1.0,
+            plus: None,
             epilogue: Epilogue::None,
         }
     }
@@ -124,6 +128,13 @@ impl<'a> Gemm<'a> {
         self.to.expect(NAME, "to", self.to.type_(), batch * m * stride)?;
         if self.to.type_() == Type::U32 {
             return Err(Error::shape(NAME, "a product is not made of integers"));
+        }
+        if let Some((_, plus)) = &self.plus {
+            plus.expect(NAME, "plus", self.to.type_(), self.to.len())?;
+            if self.accumulate || !matches!(self.epilogue, Epilogue::None) {
+                let reason = "a matrix is added neither to what is there nor before an epilogue";
+                return Err(Error::shape(NAME, reason));
+            }
         }
         match &self.epilogue {
             Epilogue::None => return Ok(()),
@@ -152,7 +163,10 @@ pub fn gemm(machine: &Machine, product: Gemm<'_>) -> Result<()> {
     if product.to.is_empty() {
         return Ok(());
     }
-    match *machine.0 {
+    let Gemm { m, n, k, batch, .. } = product;
+    machine.count_flops(2 * (batch * m * n * k) as u64);
+    let name = || format!("gemm {batch}x{m}x{n}x{k}");
+    machine.metered(name, || match *machine.0 {
         #[cfg(feature = "emulator")]
         Kind::Emulated(_) => {
             emulated::gemm(machine, product);
@@ -160,7 +174,7 @@ pub fn gemm(machine: &Machine, product: Gemm<'_>) -> Result<()> {
         }
         #[cfg(feature = "cuda")]
         Kind::Cuda(ref device) => device.gemm(product),
-    }
+    })
 }
 
 #[cfg(feature = "emulator")]
@@ -173,10 +187,12 @@ mod emulated {
     use crate::{Machine, Type, View, ViewMut};
 
     pub(super) fn gemm(_machine: &Machine, product: Gemm<'_>) {
-        let Gemm { m, n, k, batch, a, b, to, to_stride, accumulate, scale, epilogue } = product;
+        let Gemm { m, n, k, batch, a, b, to, to_stride, accumulate, scale, plus, epilogue } =
+            product;
         let (a, b) = (rows(&a, batch, m, k, false), rows(&b, batch, k, n, true));
         let stride = to_stride.unwrap_or(n);
         let old = values(&to.as_view());
+        let plus = plus.map(|(factor, plus)| (factor, values(&plus)));
         let mut result = Vec::with_capacity(batch * m * n);
         for matrix in 0..batch {
             for row in a[matrix * m * k..(matrix + 1) * m * k].chunks_exact(k.max(1)) {
@@ -189,9 +205,15 @@ mod emulated {
         result.resize(batch * m * n, 0.0);
         finish(epilogue, &mut result, n);
         let mut whole = old;
-        for (whole, result) in whole.chunks_exact_mut(stride).zip(result.chunks_exact(n)) {
-            for (whole, result) in whole.iter_mut().zip(result) {
-                *whole = if accumulate { *whole + result } else { *result };
+        for (row, result) in result.chunks_exact(n).enumerate() {
+            for (column, result) in result.iter().enumerate() {
+                let at = row * stride + column;
+                let added = match &plus {
+                    Some((factor, plus)) => factor * plus[at],
+                    None if accumulate => whole[at],
+                    None => 0.0,
+                };
+                whole[at] = result + added;
             }
         }
         store(&to, &whole);

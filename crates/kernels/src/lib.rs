@@ -11,25 +11,57 @@
 //!
 //! Activations are bf16, statistics and sums f32; results depend on the inputs alone: sums are formed
 //! in a fixed order, and no floating-point number is added to by two threads at once.
-#![cfg_attr(
-    not(any(feature = "cuda", feature = "emulator")),
-    expect(dead_code, reason = "without a machine nothing can be launched")
-)]
+// Without a machine there is nothing to launch anything on: the crate is empty.
+#![cfg(any(feature = "cuda", feature = "emulator"))]
 
+mod activation;
+mod attention;
 #[cfg(feature = "cuda")]
 mod device;
 mod elementwise;
+mod embedding;
 #[cfg(feature = "emulator")]
 mod emulator;
 mod error;
 mod gemm;
+mod head;
 mod launch;
+mod loss;
 mod machine;
+mod measure;
 mod memory;
+mod muon;
+mod newton_schulz;
+mod norm;
+mod optimizer;
+mod reduction;
+mod rotary;
+mod step_tables;
 
+pub use activation::{
+    Activation, activation_backward, activation_forward, swiglu_backward, swiglu_forward,
+};
+pub use attention::{AttentionSizes, attention_backward, attention_forward};
 pub use elementwise::{add, round_to_bf16};
+pub use embedding::{embedding_backward, embedding_forward};
 pub use error::{Error, Result};
 pub use gemm::{Epilogue, Gemm, Operand, gemm};
+pub use head::{HeadSizes, head_loss};
 pub use launch::{Argument, Launch};
+pub use loss::{
+    LossSizes, cross_entropy_backward, cross_entropy_backward_in_place, cross_entropy_forward,
+    mean_loss,
+};
 pub use machine::Machine;
+pub use measure::{Counts, Facts, KernelCost, Mark};
 pub use memory::{Buffer, Type, View, ViewMut};
+pub use muon::{MuonSettings, MuonTensor, muon};
+pub use newton_schulz::Polynomial;
+pub use norm::{layer_norm_backward, layer_norm_forward, rms_norm_backward, rms_norm_forward};
+pub use optimizer::{AdamWSettings, AdamWTensor, LionSettings, LionTensor, adamw, lion};
+pub use reduction::{Tensors, column_sums, scale_by, sum, sum_of_squares};
+pub use rotary::{
+    QkSizes, RotarySizes, qk_norm_backward, qk_norm_forward, qk_norm_rotary_backward,
+    qk_norm_rotary_forward, rotary, rotary_table,
+};
+pub use step_tables::StepTables;

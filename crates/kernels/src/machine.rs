@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::device::Device;
 #[cfg(feature = "emulator")]
 use crate::emulator::Emulator;
+use crate::measure::Meter;
 use crate::memory::{Buffer, Memory};
 use crate::{Argument, Error, Launch, Result, Type, View, ViewMut};
 
@@ -13,7 +14,7 @@ use crate::{Argument, Error, Launch, Result, Type, View, ViewMut};
 ///
 /// Work is queued and done in order: a launch returns before the device is done, a download waits.
 #[derive(Clone)]
-pub struct Machine(pub(crate) Arc<Kind>);
+pub struct Machine(pub(crate) Arc<Kind>, pub(crate) Arc<Meter>);
 
 pub(crate) enum Kind {
     #[cfg(feature = "emulator")]
@@ -32,7 +33,7 @@ impl std::fmt::Debug for Machine {
 impl Machine {
     /// The emulator. Threads run in an order drawn from `seed`; results must not depend on it.
     pub fn emulated(seed: u64) -> Self {
-        Self(Arc::new(Kind::Emulated(Emulator::new(seed))))
+        Self(Arc::new(Kind::Emulated(Emulator::new(seed))), Arc::default())
     }
 }
 
@@ -44,7 +45,7 @@ impl Machine {
     ///
     /// When there is no driver, no such device, or none of the embedded kernels fits it.
     pub fn cuda(ordinal: usize) -> Result<Self> {
-        Ok(Self(Arc::new(Kind::Cuda(Device::open(ordinal)?))))
+        Ok(Self(Arc::new(Kind::Cuda(Device::open(ordinal)?)), Arc::default()))
     }
 
     /// A device that somebody else has opened: work is queued on that stream.
@@ -53,14 +54,10 @@ impl Machine {
     ///
     /// When none of the embedded kernels fits the device.
     pub fn on_stream(stream: Arc<cudarc::driver::CudaStream>) -> Result<Self> {
-        Ok(Self(Arc::new(Kind::Cuda(Device::new(stream)?))))
+        Ok(Self(Arc::new(Kind::Cuda(Device::new(stream)?)), Arc::default()))
     }
 }
 
-#[cfg_attr(
-    not(any(feature = "cuda", feature = "emulator")),
-    expect(unused_variables, reason = "without a machine nothing is asked of one")
-)]
 impl Machine {
     /// The device's name.
     pub fn name(&self) -> &str {
@@ -99,16 +96,23 @@ impl Machine {
     }
 
     pub(crate) fn upload(&self, type_: Type, len: usize, bytes: &[u8]) -> Result<Buffer> {
-        assert_eq!(bytes.len(), len * type_.bytes());
         let mut buffer = self.scratch(type_, len)?;
-        let view = buffer.view_mut();
+        self.write_bytes(&mut buffer.view_mut(), bytes)?;
+        Ok(buffer)
+    }
+
+    /// Overwrites memory, after everything that was queued before.
+    pub(crate) fn write_bytes(&self, view: &mut ViewMut<'_>, bytes: &[u8]) -> Result<()> {
+        assert_eq!(bytes.len(), view.len() * view.type_().bytes());
         match *self.0 {
             #[cfg(feature = "emulator")]
-            Kind::Emulated(_) => crate::emulator::write(&view, bytes),
+            Kind::Emulated(_) => {
+                crate::emulator::write(view, bytes);
+                Ok(())
+            }
             #[cfg(feature = "cuda")]
-            Kind::Cuda(ref device) => device.write(&view, bytes)?,
+            Kind::Cuda(ref device) => device.write(view, bytes),
         }
-        Ok(buffer)
     }
 
     pub(crate) fn download_bytes(&self, view: &View<'_>) -> Result<Vec<u8>> {
@@ -159,14 +163,17 @@ impl Machine {
         if launch.grid.contains(&0) {
             return Ok(());
         }
-        match *self.0 {
-            // SAFETY: the caller's promise.
-            #[cfg(feature = "emulator")]
-            Kind::Emulated(ref emulator) => unsafe { emulator.launch(launch, arguments) },
-            // SAFETY: the caller's promise.
-            #[cfg(feature = "cuda")]
-            Kind::Cuda(ref device) => unsafe { device.launch(launch, arguments) },
-        }
-        .map_err(|reason| Error::device(launch.kernel, reason))
+        let queue = || {
+            match *self.0 {
+                // SAFETY: the caller's promise.
+                #[cfg(feature = "emulator")]
+                Kind::Emulated(ref emulator) => unsafe { emulator.launch(launch, arguments) },
+                // SAFETY: the caller's promise.
+                #[cfg(feature = "cuda")]
+                Kind::Cuda(ref device) => unsafe { device.launch(launch, arguments) },
+            }
+            .map_err(|reason| Error::device(launch.kernel, reason))
+        };
+        self.metered(|| launch.kernel.into(), queue)
     }
 }

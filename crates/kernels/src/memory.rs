@@ -179,10 +179,6 @@ pub(crate) enum Memory {
 }
 
 impl Memory {
-    #[cfg_attr(
-        not(any(feature = "cuda", feature = "emulator")),
-        expect(clippy::unused_self, reason = "without a machine there is no memory")
-    )]
     fn address(&self) -> u64 {
         match *self {
             #[cfg(feature = "emulator")]

@@ -123,3 +123,31 @@ fn rows_may_lie_apart() {
         assert!(rows.chunks_exact(40).all(|row| row[n..] == [7.0; 16]), "between the rows");
     }
 }
+
+#[test]
+fn another_matrix_may_be_added() {
+    let (batch, m, n, k) = (2, 16, 24, 8);
+    for machine in machines() {
+        let (a, b) = (noise(batch * m * k, 1), noise(batch * k * n, 2));
+        let other = noise(batch * m * n, 3);
+        let product = product(&rounded_all(&a), &rounded_all(&b), (batch, m, n, k));
+        let upload = |type_, values: &[f32]| machine.upload_f32(type_, values).unwrap();
+        let (a, b) = (upload(Type::Bf16, &a), upload(Type::Bf16, &b));
+        for (type_, bound) in [(Type::F32, 1e-6), (Type::Bf16, 3e-3)] {
+            let other_buffer = upload(type_, &other);
+            let mut to = machine.scratch(type_, batch * m * n).unwrap();
+            let (a, b) = (Operand::plain(a.view()), Operand::plain(b.view()));
+            let plain = Gemm::new((m, n, k), a, b, to.view_mut());
+            let plus = Some((-3.0, other_buffer.view()));
+            gemm(&machine, Gemm { batch, scale: 2.0, plus, ..plain }).unwrap();
+            let added = machine.download(&other_buffer.view()).unwrap();
+            let want: Vec<f64> =
+                product.iter().zip(&added).map(|(x, &y)| 2.0 * x - 3.0 * f64::from(y)).collect();
+            assert_close("sum", &machine.download(&to.view()).unwrap(), &want, bound);
+            let both =
+                Gemm { batch, plus, accumulate: true, ..Gemm::new((m, n, k), a, b, to.view_mut()) };
+            let error = gemm(&machine, both).unwrap_err().to_string();
+            assert!(error.starts_with("gemm: a matrix is added neither"), "{error}");
+        }
+    }
+}

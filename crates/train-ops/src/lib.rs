@@ -30,6 +30,8 @@
 mod adamw;
 mod attention;
 mod cross_entropy;
+#[cfg(any(feature = "cuda", feature = "emulator"))]
+pub mod device;
 mod each_value;
 mod embedding;
 mod gelu;

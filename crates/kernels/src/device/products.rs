@@ -108,7 +108,8 @@ impl Products {
 
 impl Device {
     pub(crate) fn gemm(&self, product: Gemm<'_>) -> Result<()> {
-        let Gemm { m, n, k, batch, a, b, to, to_stride, accumulate, scale, epilogue } = product;
+        let Gemm { m, n, k, batch, a, b, to, to_stride, accumulate, scale, plus, epilogue } =
+            product;
         let (code, bias, kept) = match &epilogue {
             Epilogue::None => (sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_DEFAULT, 0, 0),
             Epilogue::Bias(bias) => {
@@ -123,7 +124,12 @@ impl Device {
                 (sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_DGELU, 0, before.address())
             }
         };
-        let addresses = [a.values.address(), b.values.address(), to.address(), bias, kept];
+        let (old, added) = match plus {
+            Some((factor, plus)) => (factor, plus.address()),
+            None => (if accumulate { 1.0f32 } else { 0.0 }, to.address()),
+        };
+        let factors = [a.values.address(), b.values.address()];
+        let addresses = [factors[0], factors[1], to.address(), added, bias, kept];
         let lowest = addresses.iter().fold(256, |bits, address| bits | address);
         let plan = self.products.plan(Kind {
             m,
@@ -133,11 +139,10 @@ impl Device {
             transposed: (a.transposed, b.transposed),
             strides: [a.stored(m, k).2, b.stored(k, n).2, to_stride.unwrap_or(n)],
             single_precision: to.type_() == Type::F32,
-            accumulate,
+            accumulate: accumulate || plus.is_some(),
             epilogue: code as u32,
             alignment: 1 << lowest.trailing_zeros(),
         })?;
-        let old: f32 = if accumulate { 1.0 } else { 0.0 };
         let guard = plan.in_use.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: sizes were checked against the views, which live until the product is queued, and
         // whose memory is freed on the same stream, in order. The library copies the description.
@@ -160,7 +165,7 @@ impl Device {
                 plan.first,
                 a.values.address() as *const c_void,
                 plan.second,
-                to.address() as *const c_void,
+                added as *const c_void,
                 plan.to,
                 to.address() as *mut c_void,
                 plan.to,

@@ -16,8 +16,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::{error, fs};
 
 use forerunner_nanogpt_protocol::{
-    BatchRequest, Collect, FromProgram, FromSupervisor, Limits, Snapshot, Start, Summary, VERSION,
-    Windows,
+    BatchRequest, Collect, Device, FromProgram, FromSupervisor, Limits, Snapshot, Start, Summary,
+    VERSION, Windows,
 };
 
 #[path = "calibrate/metronome.rs"]
@@ -175,6 +175,8 @@ impl Program {
             limits: Limits { cpu_seconds: 1e4, memory_bytes: 1 << 34, batch_tokens: 1 << 20 },
             // The metronome's steps must all cost the same; the trainer's cost 0.1 % less for it.
             collect: Collect::Steady,
+            device: Device::Cpu,
+            custom_kernels: false,
         })
         .write(&mut input)?;
         Ok(Self { child, input, output })

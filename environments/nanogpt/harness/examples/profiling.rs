@@ -24,8 +24,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::{env, error};
 
 use forerunner_nanogpt_protocol::{
-    Allocations, BatchRequest, Collect, FromProgram, FromSupervisor, Limits, Start, Summary,
-    VERSION,
+    Allocations, BatchRequest, Collect, Device, FromProgram, FromSupervisor, Limits, Start,
+    Summary, VERSION,
 };
 
 // Linked for its allocator.
@@ -156,6 +156,8 @@ impl Trainer {
             max_parameters: 150_000,
             limits: Limits { cpu_seconds: 1e4, memory_bytes: 1 << 34, batch_tokens: 1 << 20 },
             collect,
+            device: Device::Cpu,
+            custom_kernels: false,
         })
         .write(&mut input)?;
         let request = BatchRequest { batch: 0, length: 0 };

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::fd::AsFd;
 
-use forerunner_nanogpt_protocol::{FromProgram, FromSupervisor, Start, VERSION};
+use forerunner_nanogpt_protocol::{Device, FromProgram, FromSupervisor, Start, VERSION};
 
 use crate::process::waiting;
 use crate::{Error, Result};
@@ -46,10 +46,32 @@ impl Channel {
         Ok(waiting(|| FromSupervisor::read(&mut self.input))?)
     }
 
-    /// Receives the first message.
+    /// Sets the device up, says so, and waits for leave to run the program's code, which brings the
+    /// seed.
+    #[cfg(feature = "device")]
+    fn hand_over(&mut self, start: Start) -> Result<Start> {
+        self.send(&FromProgram::Ready(crate::device::open()?))?;
+        self.flush()?;
+        match self.receive()? {
+            FromSupervisor::Go(seed) => Ok(Start { seed, ..start }),
+            other => Err(unexpected(&other, "go")),
+        }
+    }
+
+    #[cfg(not(feature = "device"))]
+    #[expect(clippy::unused_self, clippy::needless_pass_by_ref_mut, reason = "as with a device")]
+    fn hand_over(&mut self, _start: Start) -> Result<Start> {
+        let reason = "the track is measured on a GPU, this program was built for the CPU";
+        Err(Error::NoDevice(reason.into()))
+    }
+
+    /// Receives the first message; on a GPU everything up to the seed.
     pub(crate) fn start(&mut self) -> Result<Start> {
         match self.receive()? {
-            FromSupervisor::Start(start) if start.version == VERSION => Ok(start),
+            FromSupervisor::Start(start) if start.version == VERSION => match start.device {
+                Device::Cpu => Ok(start),
+                Device::Cuda => self.hand_over(start),
+            },
             FromSupervisor::Start(start) => Err(Error::program(format!(
                 "the supervisor speaks version {} of the protocol, this program {VERSION}\n\
                  hint: build the program again with the installed harness",
@@ -63,10 +85,13 @@ impl Channel {
 pub(crate) fn unexpected(got: &FromSupervisor, expected: &'static str) -> Error {
     let got = match got {
         FromSupervisor::Start(_) => "start",
+        FromSupervisor::Go(_) => "go",
         FromSupervisor::Tokens(_) => "tokens",
         FromSupervisor::Peek => "peek",
         FromSupervisor::Parameters(_) => "parameters",
         FromSupervisor::Windows(_) => "windows",
+        FromSupervisor::Score(_) => "windows to score",
+        FromSupervisor::Rows(_) => "windows to answer in part",
         FromSupervisor::LossCase(_) => "a loss case",
         FromSupervisor::Stop => "stop",
     };

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::thread::{JoinHandle, spawn};
 
 use forerunner_nanogpt_protocol::{
-    Collect, FromProgram, FromSupervisor, Limits, Record, Snapshot, Start, Summary, VERSION,
+    Collect, Device, FromProgram, FromSupervisor, Limits, Record, Snapshot, Start, Summary, VERSION,
     Windows,
 };
 
@@ -89,6 +89,8 @@ impl Session {
             max_parameters: 2 * VOCAB * VOCAB,
             limits: Limits { cpu_seconds: 1.0, memory_bytes: 1, batch_tokens: 1 },
             collect,
+            device: Device::Cpu,
+            custom_kernels: false,
         }));
         session
     }

@@ -33,6 +33,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The track is measured on a GPU, and there is none that can be used.
+    #[error("{0}")]
+    NoDevice(String),
     /// The program's own complaint.
     #[error("{0}")]
     Program(String),

@@ -60,6 +60,8 @@ mod channel;
 mod claimed;
 #[cfg(test)]
 mod conversation;
+#[cfg(feature = "device")]
+mod device;
 mod error;
 mod evaluation;
 #[cfg(test)]
@@ -80,12 +82,14 @@ mod training;
 pub use candle_core::Shape;
 pub use error::{Error, Result};
 pub use operations::{
-    causal_attention, cross_entropy, embedding, gelu, head_loss, layer_norm, linear,
-    linear_no_bias, qk_norm, relu_squared, rms_norm, rms_norm_plain, rotary, softcap,
-    sum_of_squares, swiglu, windowed_attention,
+    causal_attention, cross_entropy, embedding, gelu, head_loss, layer_norm, linear, linear_gelu,
+    linear_no_bias, qk_norm, relu_squared, residual_layer_norm, residual_rms_norm, rms_norm,
+    rms_norm_plain, rotary, softcap, softcapped_head_loss, sum_of_squares, sum_of_squares_all, swiglu,
+    windowed_attention,
 };
 pub use optimizers::{
-    AdamW, Caution, Lion, Moments, Momentum, Muon, Polynomial, adamw, cautious_adamw, lion, muon,
+    AdamW, AdamWStep, Caution, Lion, Moments, Momentum, Muon, MuonStep, Polynomial, adamw, adamw_all,
+    cautious_adamw, lion, muon, muon_all,
 };
 pub use params::{Parameter, Params};
 pub use rng::Rng;

@@ -71,6 +71,29 @@ pub(crate) fn looked_at(
     Ok(())
 }
 
+/// Whether it is time for a look.
+#[cfg(feature = "device")]
+pub(crate) fn looking() -> bool {
+    LOOKING.get()
+}
+
+/// Notes what a device saw of one parameter's step.
+#[cfg(feature = "device")]
+pub(crate) fn saw(
+    parameter: &Var,
+    learning_rate: f64,
+    squares: forerunner_train_ops::device::Squares,
+) {
+    let squares = Squares {
+        gradient: squares.gradient,
+        update: squares.update,
+        values: squares.values,
+    };
+    let parameter = parameter.inner.as_tensor();
+    let (parameter, count) = (parameter.id(), parameter.elem_count());
+    SEEN.with_borrow_mut(|seen| seen.push(Seen { parameter, count, learning_rate, squares }));
+}
+
 /// The sum of `term` over two equally long slices.
 fn sum(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f64 {
     let block = |(a, b): (&[f32], &[f32])| {

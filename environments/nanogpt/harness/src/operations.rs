@@ -4,13 +4,26 @@ use forerunner_train_ops as ops;
 
 use crate::{Error, Result, Tensor, Tokens};
 
+/// One operation on tensors, and what comes after them: on the device if one was chosen, else on the
+/// CPU.
+macro_rules! on {
+    ($name:ident($($tensor:ident),+ $(; $($more:expr),+)?)) => {{
+        #[cfg(feature = "device")]
+        if crate::device::current().is_some() {
+            let result = ops::device::$name($($tensor.trace()?),+ $(, $($more),+)?)?;
+            return Ok(Tensor::traced(result));
+        }
+        Ok(Tensor::plain(ops::$name($($tensor.values()),+ $(, $($more),+)?)?))
+    }};
+}
+
 /// `x wᵀ + b`: `x` is `[…, in]`, `weight` is `[out, in]`, `bias` is `[out]`.
 ///
 /// # Errors
 ///
 /// When the shapes do not fit.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    Ok(Tensor(ops::linear(&x.0, &weight.0, &bias.0)?))
+    on!(linear(x, weight, bias))
 }
 
 /// `x wᵀ`: `x` is `[…, in]`, `weight` is `[out, in]`. With a token table as weight, a tied head.
@@ -19,7 +32,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
 ///
 /// When the shapes do not fit.
 pub fn linear_no_bias(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    Ok(Tensor(ops::linear_no_bias(&x.0, &weight.0)?))
+    on!(linear_no_bias(x, weight))
 }
 
 /// Normalisation over the last dimension, then a gain and a bias: `x` is `[…, C]`, both `[C]`.
@@ -28,7 +41,7 @@ pub fn linear_no_bias(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
 ///
 /// When the shapes do not fit.
 pub fn layer_norm(x: &Tensor, gain: &Tensor, bias: &Tensor, epsilon: f32) -> Result<Tensor> {
-    Ok(Tensor(ops::layer_norm(&x.0, &gain.0, &bias.0, epsilon)?))
+    on!(layer_norm(x, gain, bias; epsilon))
 }
 
 /// The Gaussian error linear unit in its tanh form, value by value.
@@ -37,7 +50,7 @@ pub fn layer_norm(x: &Tensor, gain: &Tensor, bias: &Tensor, epsilon: f32) -> Res
 ///
 /// When the tensor cannot be allocated.
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
-    Ok(Tensor(ops::gelu(&x.0)?))
+    on!(gelu(x))
 }
 
 /// Division by the root mean square over the last dimension, then a gain: `x` is `[…, C]`, `gain` is
@@ -47,7 +60,7 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
 ///
 /// When the shapes do not fit.
 pub fn rms_norm(x: &Tensor, gain: &Tensor, epsilon: f32) -> Result<Tensor> {
-    Ok(Tensor(ops::rms_norm(&x.0, &gain.0, epsilon)?))
+    on!(rms_norm(x, gain; epsilon))
 }
 
 /// [`rms_norm`] without a gain.
@@ -56,7 +69,7 @@ pub fn rms_norm(x: &Tensor, gain: &Tensor, epsilon: f32) -> Result<Tensor> {
 ///
 /// When the last dimension is empty.
 pub fn rms_norm_plain(x: &Tensor, epsilon: f32) -> Result<Tensor> {
-    Ok(Tensor(ops::rms_norm_plain(&x.0, epsilon)?))
+    on!(rms_norm_plain(x; epsilon))
 }
 
 /// `max(x, 0)²`, value by value (So et al. 2021).
@@ -65,7 +78,7 @@ pub fn rms_norm_plain(x: &Tensor, epsilon: f32) -> Result<Tensor> {
 ///
 /// When the tensor cannot be allocated.
 pub fn relu_squared(x: &Tensor) -> Result<Tensor> {
-    Ok(Tensor(ops::relu_squared(&x.0)?))
+    on!(relu_squared(x))
 }
 
 /// `silu(a) · b` of the halves `a` and `b` of the last dimension: `[…, 2H] -> […, H]` (Shazeer 2020).
@@ -74,7 +87,7 @@ pub fn relu_squared(x: &Tensor) -> Result<Tensor> {
 ///
 /// When the last dimension has no halves.
 pub fn swiglu(x: &Tensor) -> Result<Tensor> {
-    Ok(Tensor(ops::swiglu(&x.0)?))
+    on!(swiglu(x))
 }
 
 /// `cap · tanh(x / cap)`, value by value, which never goes beyond `cap`.
@@ -83,7 +96,7 @@ pub fn swiglu(x: &Tensor) -> Result<Tensor> {
 ///
 /// When `cap` is not a positive number.
 pub fn softcap(x: &Tensor, cap: f64) -> Result<Tensor> {
-    Ok(Tensor(ops::softcap(&x.0, cap)?))
+    on!(softcap(x; cap))
 }
 
 /// Softmax attention in which each position sees itself and earlier ones: `qkv` is `[B, T, 3C]`,
@@ -93,7 +106,7 @@ pub fn softcap(x: &Tensor, cap: f64) -> Result<Tensor> {
 ///
 /// When the channels do not split evenly.
 pub fn causal_attention(qkv: &Tensor, heads: usize) -> Result<Tensor> {
-    Ok(Tensor(ops::causal_attention(&qkv.0, heads)?))
+    on!(causal_attention(qkv; heads))
 }
 
 /// [`causal_attention`] in which each position sees itself and the `window - 1` before it.
@@ -102,7 +115,7 @@ pub fn causal_attention(qkv: &Tensor, heads: usize) -> Result<Tensor> {
 ///
 /// When the channels do not split evenly, or `window` is zero.
 pub fn windowed_attention(qkv: &Tensor, heads: usize, window: usize) -> Result<Tensor> {
-    Ok(Tensor(ops::windowed_attention(&qkv.0, heads, window)?))
+    on!(windowed_attention(qkv; heads, window))
 }
 
 /// Rotary position codes: turns the queries and keys of `qkv`, `[B, T, 3C]`, by angles that grow
@@ -113,7 +126,7 @@ pub fn windowed_attention(qkv: &Tensor, heads: usize, window: usize) -> Result<T
 ///
 /// When the channels do not split into heads of even width, or `base` is not a positive number.
 pub fn rotary(qkv: &Tensor, heads: usize, base: f64) -> Result<Tensor> {
-    Ok(Tensor(ops::rotary(&qkv.0, heads, base)?))
+    on!(rotary(qkv; heads, base))
 }
 
 /// Divides every head's query and key in `qkv`, `[B, T, 3C]`, by its root mean square, and
@@ -123,7 +136,7 @@ pub fn rotary(qkv: &Tensor, heads: usize, base: f64) -> Result<Tensor> {
 ///
 /// When the channels do not split evenly.
 pub fn qk_norm(qkv: &Tensor, heads: usize, scale: f64) -> Result<Tensor> {
-    Ok(Tensor(ops::qk_norm(&qkv.0, heads, scale)?))
+    on!(qk_norm(qkv; heads, scale))
 }
 
 /// The rows of `table`, `[V, C]`, that the tokens name: `[B, T, C]`.
@@ -133,7 +146,7 @@ pub fn qk_norm(qkv: &Tensor, heads: usize, scale: f64) -> Result<Tensor> {
 /// When the table has fewer rows than the tokens' bound.
 pub fn embedding(table: &Tensor, tokens: &Tokens) -> Result<Tensor> {
     check_bound(table.dim(0)?, tokens)?;
-    Ok(Tensor(ops::embedding(&table.0, &tokens.ids)?))
+    on!(embedding(table; &tokens.ids))
 }
 
 /// Mean of `-ln softmax(logits)[target]` in nats: `logits` is `[B, T, V]`; a scalar.
@@ -143,7 +156,7 @@ pub fn embedding(table: &Tensor, tokens: &Tokens) -> Result<Tensor> {
 /// When the shapes do not fit, or `V` is less than the tokens' bound.
 pub fn cross_entropy(logits: &Tensor, targets: &Tokens) -> Result<Tensor> {
     check_bound(logits.dim(logits.rank().saturating_sub(1))?, targets)?;
-    Ok(Tensor(ops::cross_entropy(&logits.0, &targets.ids)?))
+    on!(cross_entropy(logits; &targets.ids))
 }
 
 /// [`cross_entropy`] of `hidden weightᵀ` without storing all logits, for large vocabularies:
@@ -154,7 +167,89 @@ pub fn cross_entropy(logits: &Tensor, targets: &Tokens) -> Result<Tensor> {
 /// When the shapes do not fit, or `V` is less than the tokens' bound.
 pub fn head_loss(hidden: &Tensor, weight: &Tensor, targets: &Tokens) -> Result<Tensor> {
     check_bound(weight.dim(0)?, targets)?;
-    Ok(Tensor(ops::head_loss(&hidden.0, &weight.0, &targets.ids)?))
+    on!(head_loss(hidden, weight; &targets.ids))
+}
+
+/// [`head_loss`] of the logits `cap · tanh(z / cap)`, which never go beyond `cap`.
+///
+/// # Errors
+///
+/// As for [`head_loss`], or when `cap` is not a positive number.
+pub fn softcapped_head_loss(
+    hidden: &Tensor,
+    weight: &Tensor,
+    targets: &Tokens,
+    cap: f64,
+) -> Result<Tensor> {
+    check_bound(weight.dim(0)?, targets)?;
+    #[cfg(feature = "device")]
+    if crate::device::current().is_some() {
+        let (hidden, weight) = (hidden.trace()?, weight.trace()?);
+        let loss = ops::device::softcapped_head_loss(hidden, weight, &targets.ids, cap)?;
+        return Ok(Tensor::traced(loss));
+    }
+    cross_entropy(&softcap(&linear_no_bias(hidden, weight)?, cap)?, targets)
+}
+
+/// The sum of a stream and what a layer adds to it, and the [`layer_norm`] of that sum: on a GPU in
+/// one pass.
+///
+/// # Errors
+///
+/// When the shapes do not fit.
+pub fn residual_layer_norm(
+    stream: &Tensor,
+    added: &Tensor,
+    gain: &Tensor,
+    bias: &Tensor,
+    epsilon: f32,
+) -> Result<(Tensor, Tensor)> {
+    #[cfg(feature = "device")]
+    if crate::device::current().is_some() {
+        let (stream, added) = (stream.trace()?, added.trace()?);
+        let (gain, bias) = (gain.trace()?, bias.trace()?);
+        let (sum, y) = ops::device::residual_layer_norm(stream, added, gain, bias, epsilon)?;
+        return Ok((Tensor::traced(sum), Tensor::traced(y)));
+    }
+    let sum = (stream + added)?;
+    let y = layer_norm(&sum, gain, bias, epsilon)?;
+    Ok((sum, y))
+}
+
+/// The sum of a stream and what a layer adds to it, and the [`rms_norm_plain`] of that sum: on a GPU
+/// in one pass.
+///
+/// # Errors
+///
+/// When the shapes do not fit.
+pub fn residual_rms_norm(
+    stream: &Tensor,
+    added: &Tensor,
+    epsilon: f32,
+) -> Result<(Tensor, Tensor)> {
+    #[cfg(feature = "device")]
+    if crate::device::current().is_some() {
+        let (stream, added) = (stream.trace()?, added.trace()?);
+        let (sum, y) = ops::device::residual_rms_norm(stream, added, epsilon)?;
+        return Ok((Tensor::traced(sum), Tensor::traced(y)));
+    }
+    let sum = (stream + added)?;
+    let y = rms_norm_plain(&sum, epsilon)?;
+    Ok((sum, y))
+}
+
+/// [`gelu`] of [`linear`]: on a GPU the matrix product writes both.
+///
+/// # Errors
+///
+/// When the shapes do not fit.
+pub fn linear_gelu(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "device")]
+    if crate::device::current().is_some() {
+        let (x, weight, bias) = (x.trace()?, weight.trace()?, bias.trace()?);
+        return Ok(Tensor::traced(ops::device::linear_gelu(x, weight, bias)?));
+    }
+    gelu(&linear(x, weight, bias)?)
 }
 
 /// Sum of the squares of all values, a scalar.
@@ -163,7 +258,26 @@ pub fn head_loss(hidden: &Tensor, weight: &Tensor, targets: &Tokens) -> Result<T
 ///
 /// When the tensor cannot be allocated.
 pub fn sum_of_squares(x: &Tensor) -> Result<Tensor> {
-    Ok(Tensor(ops::sum_of_squares(&x.0)?))
+    on!(sum_of_squares(x))
+}
+
+/// [`sum_of_squares`] of all tensors together, without gradients: the square of the norm of all
+/// gradients, which clipping needs. On a GPU one kernel.
+///
+/// # Errors
+///
+/// When a tensor cannot be allocated.
+pub fn sum_of_squares_all(tensors: &[Tensor]) -> Result<Tensor> {
+    #[cfg(feature = "device")]
+    if crate::device::current().is_some() {
+        let traced: Vec<_> = tensors.iter().map(Tensor::trace).collect::<Result<_>>()?;
+        return Ok(Tensor::traced(ops::device::sum_of_squares_all(&traced)?));
+    }
+    let mut sum = Tensor::zeros(())?;
+    for tensor in tensors {
+        sum = (sum + sum_of_squares(&tensor.detach())?)?;
+    }
+    Ok(sum)
 }
 
 /// Whether an error comes must not depend on the tokens themselves, or it would tell about them.

@@ -1,7 +1,9 @@
 //! The optimizer steps of `forerunner-train-ops` on a program's variables.
 //!
-//! Each changes one parameter in place. `scale` is a scalar factor on the gradient, a tensor because
-//! a program cannot read the norm that clipping depends on.
+//! Each changes parameters in place. `scale` is a scalar factor on the gradient, a tensor because
+//! a program cannot read the norm that clipping depends on. Those that end in `_all` change many
+//! parameters at once: on a GPU with one kernel, or, for Muon, with one product for all matrices of
+//! a shape.
 
 use forerunner_train_ops as ops;
 pub use ops::{AdamW, Caution, Lion, Muon, Polynomial};
@@ -10,12 +12,37 @@ use crate::norms::looked_at;
 use crate::{Result, Tensor, Var};
 
 /// Running means of a parameter's gradient and of its square, for [`adamw`].
-pub struct Moments(ops::Moments);
+pub struct Moments(State<ops::Moments>);
+
+/// Running mean of a parameter's gradient, for [`muon`] and [`lion`].
+pub struct Momentum(State<ops::Momentum>);
+
+/// What an optimizer remembers of a parameter.
+enum State<H> {
+    Host(H),
+    #[cfg(feature = "device")]
+    Device(ops::device::OptimizerState),
+}
 
 impl Moments {
     /// Zero moments for a parameter.
     pub fn zeros_like(parameter: &Tensor) -> Self {
-        Self(ops::Moments::zeros_like(&parameter.0))
+        #[cfg(feature = "device")]
+        if crate::device::current().is_some() {
+            return Self(State::Device(ops::device::OptimizerState::new(2)));
+        }
+        Self(State::Host(ops::Moments::zeros_like(parameter.values())))
+    }
+}
+
+impl Momentum {
+    /// Zero momentum for a parameter.
+    pub fn zeros_like(parameter: &Tensor) -> Self {
+        #[cfg(feature = "device")]
+        if crate::device::current().is_some() {
+            return Self(State::Device(ops::device::OptimizerState::new(1)));
+        }
+        Self(State::Host(ops::Momentum::zeros_like(parameter.values())))
     }
 }
 
@@ -31,9 +58,7 @@ pub fn adamw(
     moments: &mut Moments,
     settings: &AdamW,
 ) -> Result<()> {
-    looked_at(parameter, gradient, settings.learning_rate, || {
-        Ok(ops::adamw(&parameter.inner, &gradient.0, &scale.0, &mut moments.0, settings)?)
-    })
+    cautious_adamw(parameter, gradient, scale, moments, settings, Caution::default())
 }
 
 /// [`adamw`] that holds back where update, gradient and parameter disagree; see [`Caution`].
@@ -49,20 +74,44 @@ pub fn cautious_adamw(
     settings: &AdamW,
     caution: Caution,
 ) -> Result<()> {
-    looked_at(parameter, gradient, settings.learning_rate, || {
-        let (parameter, moments) = (&parameter.inner, &mut moments.0);
-        Ok(ops::cautious_adamw(parameter, &gradient.0, &scale.0, moments, settings, caution)?)
-    })
+    adamw_all(&mut [AdamWStep { parameter, gradient, moments, settings: *settings, caution }], scale)
 }
 
-/// Running mean of a parameter's gradient, for [`muon`] and [`lion`].
-pub struct Momentum(ops::Momentum);
+/// What [`adamw_all`] does with one parameter.
+pub struct AdamWStep<'a> {
+    /// The parameter, changed in place.
+    pub parameter: &'a Var,
+    /// Its gradient.
+    pub gradient: &'a Tensor,
+    /// What is remembered of its gradients.
+    pub moments: &'a mut Moments,
+    /// The settings of this step.
+    pub settings: AdamW,
+    /// Where to hold back; [`Caution::default`] nowhere.
+    pub caution: Caution,
+}
 
-impl Momentum {
-    /// Zero momentum for a parameter.
-    pub fn zeros_like(parameter: &Tensor) -> Self {
-        Self(ops::Momentum::zeros_like(&parameter.0))
+/// [`cautious_adamw`] of many parameters.
+///
+/// # Errors
+///
+/// When the shapes do not fit.
+pub fn adamw_all(steps: &mut [AdamWStep<'_>], scale: &Tensor) -> Result<()> {
+    #[cfg(feature = "device")]
+    if crate::device::current().is_some() {
+        return on_device::adamw(steps, scale);
     }
+    for AdamWStep { parameter, gradient, moments, settings, caution } in steps {
+        looked_at(parameter, gradient, settings.learning_rate, || {
+            let (var, gradient, scale) = (&parameter.inner, gradient.values(), scale.values());
+            let moments = host(&mut moments.0)?;
+            if *caution == Caution::default() {
+                return Ok(ops::adamw(var, gradient, scale, moments, settings)?);
+            }
+            Ok(ops::cautious_adamw(var, gradient, scale, moments, settings, *caution)?)
+        })?;
+    }
+    Ok(())
 }
 
 /// One Muon step on `parameter`, a matrix `[out, in]`, in place: the momentum, made orthogonal.
@@ -77,9 +126,38 @@ pub fn muon(
     momentum: &mut Momentum,
     settings: &Muon,
 ) -> Result<()> {
-    looked_at(parameter, gradient, settings.learning_rate, || {
-        Ok(ops::muon(&parameter.inner, &gradient.0, &scale.0, &mut momentum.0, settings)?)
-    })
+    muon_all(&mut [MuonStep { parameter, gradient, momentum, settings: *settings }], scale)
+}
+
+/// What [`muon_all`] does with one parameter.
+pub struct MuonStep<'a> {
+    /// The parameter, a matrix `[out, in]`, changed in place.
+    pub parameter: &'a Var,
+    /// Its gradient.
+    pub gradient: &'a Tensor,
+    /// What is remembered of its gradients.
+    pub momentum: &'a mut Momentum,
+    /// The settings of this step.
+    pub settings: Muon,
+}
+
+/// [`muon`] of many parameters.
+///
+/// # Errors
+///
+/// When the shapes do not fit, or the rows do not split into the parts.
+pub fn muon_all(steps: &mut [MuonStep<'_>], scale: &Tensor) -> Result<()> {
+    #[cfg(feature = "device")]
+    if crate::device::current().is_some() {
+        return on_device::muon(steps, scale);
+    }
+    for MuonStep { parameter, gradient, momentum, settings } in steps {
+        looked_at(parameter, gradient, settings.learning_rate, || {
+            let (gradient, scale) = (gradient.values(), scale.values());
+            Ok(ops::muon(&parameter.inner, gradient, scale, host(&mut momentum.0)?, settings)?)
+        })?;
+    }
+    Ok(())
 }
 
 /// One Lion step on `parameter`, in place: the sign of the momentum.
@@ -94,7 +172,82 @@ pub fn lion(
     momentum: &mut Momentum,
     settings: &Lion,
 ) -> Result<()> {
+    #[cfg(feature = "device")]
+    if crate::device::current().is_some() {
+        return on_device::lion(parameter, gradient, scale, momentum, settings);
+    }
     looked_at(parameter, gradient, settings.learning_rate, || {
-        Ok(ops::lion(&parameter.inner, &gradient.0, &scale.0, &mut momentum.0, settings)?)
+        let (gradient, scale) = (gradient.values(), scale.values());
+        Ok(ops::lion(&parameter.inner, gradient, scale, host(&mut momentum.0)?, settings)?)
     })
+}
+
+/// The state of a parameter on the CPU.
+fn host<H>(state: &mut State<H>) -> Result<&mut H> {
+    match state {
+        State::Host(state) => Ok(state),
+        #[cfg(feature = "device")]
+        State::Device(_) => Err(crate::Error::program("an optimizer's state lies on a device")),
+    }
+}
+
+#[cfg(feature = "device")]
+mod on_device {
+    //! Steps of many parameters in one launch.
+
+    use forerunner_train_ops::device::{self as ops, OptimizerState, Step};
+
+    use super::{AdamWStep, Lion, Momentum, MuonStep, State};
+    use crate::norms::{looking, saw};
+    use crate::{Error, Result, Tensor, Var};
+
+    pub(super) fn adamw(steps: &mut [AdamWStep<'_>], scale: &Tensor) -> Result<()> {
+        let mut all = Vec::with_capacity(steps.len());
+        for AdamWStep { parameter, gradient, moments, settings, caution } in &mut *steps {
+            let state = state(&mut moments.0)?;
+            let (parameter, gradient) = (parameter.trace()?, gradient.values());
+            all.push(Step { parameter, gradient, state, settings: (*settings, *caution) });
+        }
+        let seen = ops::adamw(&mut all, scale.values(), looking())?;
+        for (step, squares) in steps.iter().zip(seen) {
+            saw(step.parameter, step.settings.learning_rate, squares);
+        }
+        Ok(())
+    }
+
+    pub(super) fn muon(steps: &mut [MuonStep<'_>], scale: &Tensor) -> Result<()> {
+        let mut all = Vec::with_capacity(steps.len());
+        for MuonStep { parameter, gradient, momentum, settings } in &mut *steps {
+            let state = state(&mut momentum.0)?;
+            let (parameter, gradient) = (parameter.trace()?, gradient.values());
+            all.push(Step { parameter, gradient, state, settings: *settings });
+        }
+        let seen = ops::muon(&mut all, scale.values(), looking())?;
+        for (step, squares) in steps.iter().zip(seen) {
+            saw(step.parameter, step.settings.learning_rate, squares);
+        }
+        Ok(())
+    }
+
+    pub(super) fn lion(
+        parameter: &Var,
+        gradient: &Tensor,
+        scale: &Tensor,
+        momentum: &mut Momentum,
+        settings: &Lion,
+    ) -> Result<()> {
+        let (state, gradient) = (state(&mut momentum.0)?, gradient.values());
+        let step = Step { parameter: parameter.trace()?, gradient, state, settings: *settings };
+        for squares in ops::lion(&mut [step], scale.values(), looking())? {
+            saw(parameter, settings.learning_rate, squares);
+        }
+        Ok(())
+    }
+
+    fn state<H>(state: &mut State<H>) -> Result<&mut OptimizerState> {
+        match state {
+            State::Device(state) => Ok(state),
+            State::Host(_) => Err(Error::program("an optimizer's state lies on the CPU")),
+        }
+    }
 }

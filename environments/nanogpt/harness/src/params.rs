@@ -159,7 +159,8 @@ impl<'a> IntoIterator for &'a Params {
 
 /// The values of a tensor in row-major order.
 pub(crate) fn flat(tensor: &Tensor) -> Result<Vec<f32>> {
-    Ok(tensor.0.flatten_all()?.to_vec1()?)
+    let values = tensor.values();
+    Ok(values.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1()?)
 }
 
 #[cfg(test)]

@@ -9,6 +9,9 @@ use crate::{
     Error, Params, Result, Task, Tensor, Tokens, Training, operations::cross_entropy, process,
 };
 
+/// Exit status where there is no GPU for a track that needs one.
+const UNAVAILABLE: u8 = 69;
+
 /// A language model.
 pub trait Model: Sized {
     /// Declares the parameters and keeps what [`Model::logits`] needs.
@@ -52,7 +55,8 @@ pub trait Model: Sized {
 
 /// Runs a program as its command line asks: `train`, `evaluate` or `loss`. The whole `main` of a program.
 ///
-/// An error is printed to standard error and gives exit status 1; a panic gives 101.
+/// An error is printed to standard error and gives exit status 1; a panic gives 101; a track that
+/// needs a GPU where there is none gives 69, as the C library's `EX_UNAVAILABLE`.
 pub fn run<M: Model>(train: fn(&M, &Params, &mut Training) -> Result<()>) -> ExitCode {
     let mode = std::env::args().nth(1).unwrap_or_default();
     let result = process::prepare()
@@ -73,7 +77,10 @@ pub fn run<M: Model>(train: fn(&M, &Params, &mut Training) -> Result<()>) -> Exi
             {
                 eprintln!("error: {error}");
             }
-            ExitCode::FAILURE
+            match error {
+                Error::NoDevice(_) => ExitCode::from(UNAVAILABLE),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }

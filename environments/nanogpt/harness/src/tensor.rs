@@ -13,20 +13,138 @@ use std::ops::{Add, Deref, Div, Mul, Sub};
 
 use candle_core::{DType, Device, Shape};
 
+#[cfg(feature = "device")]
+use forerunner_train_ops::{self as ops, device::Traced};
+
 use crate::{Error, Result};
 
-/// Numbers of type `f32` in a rectangular shape; a clone shares them.
+/// Numbers in a rectangular shape; a clone shares them. On the CPU all are `f32`; on a GPU parameters,
+/// their gradients and sums over many values are, and what flows between operations is `bf16`.
 ///
 /// Arithmetic broadcasts: shapes are aligned at their last dimensions, and a dimension of size 1
 /// is repeated. Every operation is differentiable.
 #[derive(Clone)]
-pub struct Tensor(pub(crate) candle_core::Tensor);
+pub struct Tensor(Values);
+
+/// On the CPU candle remembers how a tensor was made; on a device our own reverse pass does.
+#[derive(Clone)]
+enum Values {
+    Plain(candle_core::Tensor),
+    #[cfg(feature = "device")]
+    Traced(Traced),
+}
 
 impl fmt::Debug for Tensor {
     /// Shows the shape only; values stay inside.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Tensor{:?}", self.dims())
     }
+}
+
+impl Tensor {
+    /// A result of the CPU's operations.
+    pub(crate) fn plain(values: candle_core::Tensor) -> Self {
+        Self(Values::Plain(values))
+    }
+
+    /// A result of a device's operations.
+    #[cfg(feature = "device")]
+    pub(crate) fn traced(values: Traced) -> Self {
+        Self(Values::Traced(values))
+    }
+
+    /// Numbers that came from the host, where this thread's operations run.
+    fn constant(values: candle_core::Tensor) -> Result<Self> {
+        #[cfg(feature = "device")]
+        if let Some(device) = crate::device::current() {
+            return Ok(Self::traced(Traced::constant(&values.to_device(&device)?)));
+        }
+        Ok(Self::plain(values))
+    }
+
+    /// The values; without a history where a device made them.
+    pub(crate) fn values(&self) -> &candle_core::Tensor {
+        match &self.0 {
+            Values::Plain(values) => values,
+            #[cfg(feature = "device")]
+            Values::Traced(traced) => traced.value(),
+        }
+    }
+
+    /// The values with their history on a device.
+    ///
+    /// # Errors
+    ///
+    /// When the tensor was made before a device was chosen.
+    #[cfg(feature = "device")]
+    pub(crate) fn trace(&self) -> Result<&Traced> {
+        match &self.0 {
+            Values::Traced(traced) => Ok(traced),
+            Values::Plain(_) => Err(Error::program("a tensor of the CPU among those of a device")),
+        }
+    }
+
+    /// A differentiable function of this tensor.
+    fn map(&self, function: impl Function1) -> Result<Self> {
+        match &self.0 {
+            Values::Plain(values) => Ok(Self::plain(function(values)?)),
+            #[cfg(feature = "device")]
+            Values::Traced(traced) => {
+                Ok(Self::traced(ops::device::generic(&[traced], move |x| function(&x[0]))?))
+            }
+        }
+    }
+
+    /// A differentiable function of this tensor that adds many values up: in `f32` everywhere.
+    fn reduce(&self, function: impl Function1) -> Result<Self> {
+        match &self.0 {
+            Values::Plain(values) => Ok(Self::plain(function(values)?)),
+            #[cfg(feature = "device")]
+            Values::Traced(_) => self.map(move |x| function(&x.to_dtype(DType::F32)?)),
+        }
+    }
+
+    /// A differentiable function of two tensors.
+    fn map2(&self, other: &Self, function: impl Function2) -> Result<Self> {
+        #[cfg(feature = "device")]
+        if let (Values::Traced(a), Values::Traced(b)) = (&self.0, &other.0) {
+            // Single precision wins where precisions differ.
+            let widened = move |x: &[candle_core::Tensor]| {
+                if x[0].dtype() == x[1].dtype() {
+                    return function(&x[0], &x[1]);
+                }
+                function(&x[0].to_dtype(DType::F32)?, &x[1].to_dtype(DType::F32)?)
+            };
+            return Ok(Self::traced(ops::device::generic(&[a, b], widened)?));
+        }
+        Ok(Self::plain(function(self.values(), other.values())?))
+    }
+}
+
+/// What candle makes of one tensor.
+trait Function1:
+    Fn(&candle_core::Tensor) -> candle_core::Result<candle_core::Tensor> + Send + 'static
+{
+}
+
+impl<F> Function1 for F where
+    F: Fn(&candle_core::Tensor) -> candle_core::Result<candle_core::Tensor> + Send + 'static
+{
+}
+
+/// What candle makes of two tensors.
+trait Function2:
+    Fn(&candle_core::Tensor, &candle_core::Tensor) -> candle_core::Result<candle_core::Tensor>
+    + Send
+    + 'static
+{
+}
+
+impl<F> Function2 for F where
+    F: Fn(&candle_core::Tensor, &candle_core::Tensor) -> candle_core::Result<candle_core::Tensor>
+        + Send
+        + 'static
+{
 }
 
 /// Most values that a shape may stand for. Two of them multiplied still fit a `usize`, and so does
@@ -55,7 +173,7 @@ impl Tensor {
     ///
     /// When shape and number of values disagree.
     pub fn from_vec(values: Vec<f32>, shape: impl Into<Shape>) -> Result<Self> {
-        Ok(Self(candle_core::Tensor::from_vec(values, countable(shape)?, &Device::Cpu)?))
+        Self::constant(candle_core::Tensor::from_vec(values, countable(shape)?, &Device::Cpu)?)
     }
 
     /// A tensor that holds one value everywhere.
@@ -64,7 +182,7 @@ impl Tensor {
     ///
     /// When the tensor cannot be allocated.
     pub fn full(value: f64, shape: impl Into<Shape>) -> Result<Self> {
-        Ok(Self(candle_core::Tensor::full(value as f32, countable(shape)?, &Device::Cpu)?))
+        Self::constant(candle_core::Tensor::full(value as f32, countable(shape)?, &Device::Cpu)?)
     }
 
     /// A tensor of zeros.
@@ -73,7 +191,7 @@ impl Tensor {
     ///
     /// When the tensor cannot be allocated.
     pub fn zeros(shape: impl Into<Shape>) -> Result<Self> {
-        Ok(Self(candle_core::Tensor::zeros(countable(shape)?, DType::F32, &Device::Cpu)?))
+        Self::constant(candle_core::Tensor::zeros(countable(shape)?, DType::F32, &Device::Cpu)?)
     }
 
     /// A tensor of ones.
@@ -82,7 +200,7 @@ impl Tensor {
     ///
     /// When the tensor cannot be allocated.
     pub fn ones(shape: impl Into<Shape>) -> Result<Self> {
-        Ok(Self(candle_core::Tensor::ones(countable(shape)?, DType::F32, &Device::Cpu)?))
+        Self::constant(candle_core::Tensor::ones(countable(shape)?, DType::F32, &Device::Cpu)?)
     }
 
     /// Tensors one after the other along a dimension in which alone they may differ.
@@ -91,8 +209,20 @@ impl Tensor {
     ///
     /// When their other dimensions differ.
     pub fn cat(tensors: &[Self], dim: usize) -> Result<Self> {
-        let inner: Vec<&candle_core::Tensor> = tensors.iter().map(|tensor| &tensor.0).collect();
-        Ok(Self(candle_core::Tensor::cat(&inner, dim)?))
+        #[cfg(feature = "device")]
+        if crate::device::current().is_some() {
+            let traced: Vec<&Traced> = tensors.iter().map(Self::trace).collect::<Result<_>>()?;
+            let joined = move |x: &[candle_core::Tensor]| {
+                let same = x.iter().all(|one| one.dtype() == x[0].dtype());
+                let dtype = if same { x[0].dtype() } else { DType::F32 };
+                let x: candle_core::Result<Vec<_>> = x.iter().map(|one| one.to_dtype(dtype)).collect();
+                let x = x?;
+                candle_core::Tensor::cat(&x, dim)
+            };
+            return Ok(Self::traced(ops::device::generic(&traced, joined)?));
+        }
+        let inner: Vec<&candle_core::Tensor> = tensors.iter().map(Self::values).collect();
+        Ok(Self::plain(candle_core::Tensor::cat(&inner, dim)?))
     }
 }
 
@@ -100,7 +230,7 @@ impl Tensor {
 impl Tensor {
     /// Size of every dimension.
     pub fn dims(&self) -> &[usize] {
-        self.0.dims()
+        self.values().dims()
     }
 
     /// Size of a dimension.
@@ -109,17 +239,17 @@ impl Tensor {
     ///
     /// When there are fewer dimensions.
     pub fn dim(&self, dim: usize) -> Result<usize> {
-        Ok(self.0.dim(dim)?)
+        Ok(self.values().dim(dim)?)
     }
 
     /// Number of dimensions.
     pub fn rank(&self) -> usize {
-        self.0.rank()
+        self.values().rank()
     }
 
     /// Number of values.
     pub fn count(&self) -> usize {
-        self.0.elem_count()
+        self.values().elem_count()
     }
 
     /// The same values in another shape.
@@ -128,7 +258,8 @@ impl Tensor {
     ///
     /// When the number of values differs.
     pub fn reshape(&self, shape: impl Into<Shape>) -> Result<Self> {
-        Ok(Self(self.0.reshape(countable(shape)?)?))
+        let shape = countable(shape)?;
+        self.map(move |x| x.reshape(&shape))
     }
 
     /// Two dimensions exchanged.
@@ -137,7 +268,7 @@ impl Tensor {
     ///
     /// When there are fewer dimensions.
     pub fn transpose(&self, dim1: usize, dim2: usize) -> Result<Self> {
-        Ok(Self(self.0.transpose(dim1, dim2)?))
+        self.map(move |x| x.transpose(dim1, dim2))
     }
 
     /// Positions `start..start + length` of a dimension.
@@ -146,7 +277,7 @@ impl Tensor {
     ///
     /// When they reach beyond it.
     pub fn narrow(&self, dim: usize, start: usize, length: usize) -> Result<Self> {
-        Ok(Self(self.0.narrow(dim, start, length)?))
+        self.map(move |x| x.narrow(dim, start, length))
     }
 
     /// Repeated to a larger shape, as arithmetic does.
@@ -155,12 +286,17 @@ impl Tensor {
     ///
     /// When the shapes do not fit.
     pub fn broadcast_as(&self, shape: impl Into<Shape>) -> Result<Self> {
-        Ok(Self(self.0.broadcast_as(countable(shape)?)?))
+        let shape = countable(shape)?;
+        self.map(move |x| x.broadcast_as(&shape))
     }
 
     /// The same values without their history: gradients do not pass.
     pub fn detach(&self) -> Self {
-        Self(self.0.detach())
+        match &self.0 {
+            Values::Plain(values) => Self::plain(values.detach()),
+            #[cfg(feature = "device")]
+            Values::Traced(traced) => Self::traced(traced.detach()),
+        }
     }
 }
 
@@ -176,7 +312,7 @@ macro_rules! unary {
                 ///
                 /// When the tensor cannot be allocated.
                 pub fn $name(&self) -> Result<Self> {
-                    Ok(Self(self.0.$candle()?))
+                    self.map(candle_core::Tensor::$candle)
                 }
             )+
         }
@@ -218,7 +354,7 @@ impl Tensor {
     ///
     /// When the shapes do not fit.
     pub fn matmul(&self, other: &Self) -> Result<Self> {
-        Ok(Self(self.0.contiguous()?.broadcast_matmul(&other.0.contiguous()?)?))
+        self.map2(other, |a, b| a.contiguous()?.broadcast_matmul(&b.contiguous()?))
     }
 
     /// `x^exponent`.
@@ -227,7 +363,7 @@ impl Tensor {
     ///
     /// When the tensor cannot be allocated.
     pub fn powf(&self, exponent: f64) -> Result<Self> {
-        Ok(Self(self.0.powf(exponent)?))
+        self.map(move |x| x.powf(exponent))
     }
 
     /// The larger of each two values, with broadcasting.
@@ -236,7 +372,7 @@ impl Tensor {
     ///
     /// When the shapes do not fit.
     pub fn maximum(&self, other: &Self) -> Result<Self> {
-        Ok(Self(self.0.broadcast_maximum(&other.0)?))
+        self.map2(other, candle_core::Tensor::broadcast_maximum)
     }
 
     /// The smaller of each two values, with broadcasting.
@@ -245,7 +381,7 @@ impl Tensor {
     ///
     /// When the shapes do not fit.
     pub fn minimum(&self, other: &Self) -> Result<Self> {
-        Ok(Self(self.0.broadcast_minimum(&other.0)?))
+        self.map2(other, candle_core::Tensor::broadcast_minimum)
     }
 
     /// Sum of all values, a scalar.
@@ -254,7 +390,7 @@ impl Tensor {
     ///
     /// When the tensor cannot be allocated.
     pub fn sum_all(&self) -> Result<Self> {
-        Ok(Self(self.0.sum_all()?))
+        self.reduce(candle_core::Tensor::sum_all)
     }
 
     /// Mean of all values, a scalar.
@@ -263,7 +399,7 @@ impl Tensor {
     ///
     /// When the tensor cannot be allocated.
     pub fn mean_all(&self) -> Result<Self> {
-        Ok(Self(self.0.mean_all()?))
+        self.reduce(candle_core::Tensor::mean_all)
     }
 
     /// Sum over a dimension, which is kept with size 1.
@@ -272,7 +408,7 @@ impl Tensor {
     ///
     /// When there are fewer dimensions.
     pub fn sum(&self, dim: usize) -> Result<Self> {
-        Ok(Self(self.0.sum_keepdim(dim)?))
+        self.reduce(move |x| x.sum_keepdim(dim))
     }
 
     /// Mean over a dimension, which is kept with size 1.
@@ -281,7 +417,7 @@ impl Tensor {
     ///
     /// When there are fewer dimensions.
     pub fn mean(&self, dim: usize) -> Result<Self> {
-        Ok(Self(self.0.mean_keepdim(dim)?))
+        self.reduce(move |x| x.mean_keepdim(dim))
     }
 
     /// Largest value over a dimension, which is kept with size 1.
@@ -290,7 +426,7 @@ impl Tensor {
     ///
     /// When there are fewer dimensions.
     pub fn max(&self, dim: usize) -> Result<Self> {
-        Ok(Self(self.0.max_keepdim(dim)?))
+        self.reduce(move |x| x.max_keepdim(dim))
     }
 
     /// Shares over a dimension: `e^x / Σ e^x`.
@@ -299,8 +435,10 @@ impl Tensor {
     ///
     /// When there are fewer dimensions.
     pub fn softmax(&self, dim: usize) -> Result<Self> {
-        let shares = self.0.broadcast_sub(&self.0.max_keepdim(dim)?.detach())?.exp()?;
-        Ok(Self(shares.broadcast_div(&shares.sum_keepdim(dim)?)?))
+        self.reduce(move |x| {
+            let shares = x.broadcast_sub(&x.max_keepdim(dim)?.detach())?.exp()?;
+            shares.broadcast_div(&shares.sum_keepdim(dim)?)
+        })
     }
 
     /// Gradients of this scalar with respect to every variable it depends on.
@@ -310,7 +448,11 @@ impl Tensor {
     /// When an operation cannot be differentiated, or ran backward before.
     pub fn backward(&self) -> Result<Gradients> {
         N_BACKWARD.set(N_BACKWARD.get() + 1);
-        Ok(Gradients(self.0.backward()?))
+        Ok(Gradients(match &self.0 {
+            Values::Plain(values) => Found::Plain(values.backward()?),
+            #[cfg(feature = "device")]
+            Values::Traced(traced) => Found::Traced(traced.backward()?),
+        }))
     }
 }
 
@@ -330,12 +472,14 @@ macro_rules! operator {
             type Output = Result<Tensor>;
 
             fn $function(self, other: B) -> Result<Tensor> {
-                let other = &other.borrow().0;
-                Ok(Tensor(if self.0.shape() == other.shape() {
-                    $trait::$function(&self.0, other)?
-                } else {
-                    self.0.$broadcast(other)?
-                }))
+                let other = other.borrow();
+                #[cfg(feature = "device")]
+                if let Some(sum) = sum_on_device(stringify!($function), self, other)? {
+                    return Ok(sum);
+                }
+                self.map2(other, |a, b| {
+                    if a.shape() == b.shape() { $trait::$function(a, b) } else { a.$broadcast(b) }
+                })
             }
         }
 
@@ -351,7 +495,7 @@ macro_rules! operator {
             type Output = Result<Tensor>;
 
             fn $function(self, other: f64) -> Result<Tensor> {
-                Ok(Tensor($trait::$function(&self.0, other)?))
+                self.map(move |x| $trait::$function(x, other))
             }
         }
 
@@ -363,6 +507,20 @@ macro_rules! operator {
             }
         }
     };
+}
+
+/// The sum of tensors of one shape: what residual streams are made of, whose gradient is passed on as
+/// it is.
+#[cfg(feature = "device")]
+fn sum_on_device(operator: &str, a: &Tensor, b: &Tensor) -> Result<Option<Tensor>> {
+    match (&a.0, &b.0) {
+        (Values::Traced(a), Values::Traced(b))
+            if operator == "add" && a.value().dims() == b.value().dims() =>
+        {
+            Ok(Some(Tensor::traced(ops::device::add(a, b)?)))
+        }
+        _ => Ok(None),
+    }
 }
 
 operator!(Add, add, broadcast_add);
@@ -386,7 +544,7 @@ impl Var {
     /// When the tensor cannot be copied.
     pub fn new(tensor: &Tensor) -> Result<Self> {
         // Detached, because candle takes what is a variable already as it is, without a copy.
-        let values = tensor.0.contiguous()?.detach();
+        let values = tensor.values().to_dtype(DType::F32)?.contiguous()?.detach();
         Ok(Self::from(candle_core::Var::from_tensor(&values)?))
     }
 
@@ -396,13 +554,23 @@ impl Var {
     ///
     /// When the shapes differ.
     pub fn set(&self, values: &Tensor) -> Result<()> {
-        Ok(self.inner.set(&values.0)?)
+        self.inner.set(&values.values().to_dtype(DType::F32)?)?;
+        #[cfg(feature = "device")]
+        if let Values::Traced(traced) = &self.tensor.0 {
+            traced.changed();
+        }
+        Ok(())
     }
 }
 
 impl From<candle_core::Var> for Var {
     fn from(inner: candle_core::Var) -> Self {
-        let tensor = Tensor(inner.as_tensor().clone());
+        #[cfg(feature = "device")]
+        if crate::device::current().is_some() {
+            let tensor = Tensor::traced(Traced::parameter(inner.as_tensor()));
+            return Self { inner, tensor };
+        }
+        let tensor = Tensor::plain(inner.as_tensor().clone());
         Self { inner, tensor }
     }
 }
@@ -428,12 +596,27 @@ impl fmt::Debug for Var {
 }
 
 /// What [`Tensor::backward`] found.
-pub struct Gradients(candle_core::backprop::GradStore);
+pub struct Gradients(Found);
+
+enum Found {
+    Plain(candle_core::backprop::GradStore),
+    #[cfg(feature = "device")]
+    Traced(ops::device::Gradients),
+}
 
 impl Gradients {
     /// The gradient with respect to a variable, or `None` when the scalar does not depend on it.
     pub fn get(&self, var: &Var) -> Option<Tensor> {
-        self.0.get(&var.inner).map(|gradient| Tensor(gradient.clone()))
+        match &self.0 {
+            Found::Plain(found) => {
+                found.get(&var.inner).map(|gradient| Tensor::plain(gradient.clone()))
+            }
+            #[cfg(feature = "device")]
+            Found::Traced(found) => {
+                let gradient = found.get(var.tensor.trace().ok()?)?;
+                Some(Tensor::traced(Traced::constant(gradient)))
+            }
+        }
     }
 }
 

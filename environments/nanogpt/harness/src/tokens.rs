@@ -26,6 +26,11 @@ impl Tokens {
             return Err(Error::program(format!("token {id} is not below {bound}")));
         }
         let ids = candle_core::Tensor::from_vec(ids, (sequences, length), &Device::Cpu)?;
+        #[cfg(feature = "device")]
+        let ids = match crate::device::current() {
+            Some(device) => ids.to_device(&device)?,
+            None => ids,
+        };
         Ok(Self { ids, sequences, length, bound })
     }
 
@@ -57,7 +62,7 @@ impl Tokens {
     pub fn previous(&self, distance: usize) -> Result<Self> {
         let distance = distance.min(self.length);
         let zeros = (self.sequences, distance);
-        let zeros = candle_core::Tensor::zeros(zeros, candle_core::DType::U32, &Device::Cpu)?;
+        let zeros = candle_core::Tensor::zeros(zeros, candle_core::DType::U32, self.ids.device())?;
         let kept = self.ids.narrow(1, 0, self.length - distance)?;
         Ok(Self { ids: candle_core::Tensor::cat(&[&zeros, &kept], 1)?, ..self.clone() })
     }

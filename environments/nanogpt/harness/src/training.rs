@@ -9,6 +9,7 @@ use forerunner_train_ops as ops;
 
 use crate::channel::{Channel, unexpected};
 use crate::norms::{Looks, Recorded, group_of};
+use crate::operations::sum_of_squares;
 use crate::sections::{Began, Sections};
 use crate::tensor::n_backward;
 use crate::{Error, Gradients, Params, Result, Rng, Task, Tensor, Tokens, allocation};
@@ -53,6 +54,10 @@ const RECENT: usize = 64;
 /// Step in which [`Training::recent_loss`] is rounded, in nats.
 const RECENT_STEP: f64 = 0.01;
 
+/// Scalars of a device that are read together.
+#[cfg(feature = "device")]
+const AWAITED: usize = 32;
+
 /// A training run: tokens, randomness, and telemetry.
 pub struct Training<'a> {
     task: Task,
@@ -72,6 +77,11 @@ pub struct Training<'a> {
     /// Sum and number of training losses since `recent_loss` was renewed.
     losses: (f64, usize),
     recent_loss: Option<f64>,
+    /// Scalars that a device has not been waited for yet: series, step, value.
+    #[cfg(feature = "device")]
+    awaited: Vec<(String, usize, Tensor)>,
+    #[cfg(feature = "device")]
+    meter: crate::device::Meter,
     /// Why the run is over, once a recorded value was not what it must be.
     over: Option<String>,
 }
@@ -94,6 +104,10 @@ impl<'a> Training<'a> {
             fresh: false,
             losses: (0.0, 0),
             recent_loss: None,
+            #[cfg(feature = "device")]
+            awaited: Vec::new(),
+            #[cfg(feature = "device")]
+            meter: crate::device::Meter::default(),
             over: None,
         }
     }
@@ -142,6 +156,10 @@ impl<'a> Training<'a> {
         };
         let served = Batch { inputs: side_by_side(0)?, targets: side_by_side(1)? };
         self.fresh = true;
+        #[cfg(feature = "device")]
+        if self.collect == Collect::All {
+            self.meter.batch(self.n_batches)?;
+        }
         self.n_batches += 1;
         if let Some(began) = began {
             let now = self.sections.charge("data", began);
@@ -192,8 +210,16 @@ impl<'a> Training<'a> {
         self.check_alive()?;
         let value = match value.into() {
             Point::Number(value) => value,
-            Point::Scalar(tensor) => f64::from(tensor.0.to_scalar::<f32>()?),
+            #[cfg(feature = "device")]
+            Point::Scalar(tensor) if crate::device::current().is_some() => {
+                return self.await_scalar(series, step, tensor);
+            }
+            Point::Scalar(tensor) => f64::from(tensor.values().to_scalar::<f32>()?),
         };
+        self.note(series, step, value)
+    }
+
+    fn note(&mut self, series: &str, step: usize, value: f64) -> Result<()> {
         if series == TRAIN_LOSS {
             self.watch(step, value)?;
         }
@@ -202,6 +228,35 @@ impl<'a> Training<'a> {
             return Ok(());
         }
         self.send(series, step as u64, value)
+    }
+
+    /// Keeps a scalar of a device for later: reading it now would wait for everything queued. So a
+    /// loss that explodes ends the run up to [`AWAITED`] records later.
+    #[cfg(feature = "device")]
+    fn await_scalar(&mut self, series: &str, step: usize, tensor: &Tensor) -> Result<()> {
+        if tensor.count() != 1 {
+            let dims = tensor.dims();
+            return Err(Error::program(format!("`{series}` is recorded from a scalar, not {dims:?}")));
+        }
+        self.awaited.push((series.to_owned(), step, tensor.detach().reshape(1)?));
+        if self.awaited.len() >= AWAITED { self.read_awaited() } else { Ok(()) }
+    }
+
+    /// Reads what a device has been asked to record, with one wait.
+    #[cfg(feature = "device")]
+    fn read_awaited(&mut self) -> Result<()> {
+        let awaited = std::mem::take(&mut self.awaited);
+        if awaited.is_empty() {
+            return Ok(());
+        }
+        let scalars: Vec<Tensor> = awaited.iter().map(|(.., tensor)| tensor.clone()).collect();
+        let values = crate::params::flat(&Tensor::cat(&scalars, 0)?)?;
+        for ((series, step, _), value) in awaited.into_iter().zip(values) {
+            // Each loss is the first after its batch, or the watch would average one of many.
+            self.fresh = true;
+            self.note(&series, step, f64::from(value))?;
+        }
+        Ok(())
     }
 
     /// Notes the norm of the gradients of every group of parameters, as the series
@@ -220,7 +275,7 @@ impl<'a> Training<'a> {
         for parameter in self.params {
             let group = group_of(&parameter.name);
             if let Some(gradient) = gradients.get(&parameter.var) {
-                let sum = ops::sum_of_squares(&gradient.0)?.to_scalar::<f32>()?;
+                let sum = sum_of_squares(&gradient)?.values().to_scalar::<f32>()?;
                 *squares.entry(group).or_default() += f64::from(sum);
             }
         }
@@ -265,10 +320,29 @@ impl<'a> Training<'a> {
     /// Runs `body` and adds its time (CPU, or wall with several threads), bytes and floating-point operations to the section `name`.
     /// Telemetry: shown, never scored.
     pub fn section<R>(&mut self, name: &str, body: impl FnOnce() -> R) -> R {
+        #[cfg(feature = "device")]
+        if crate::device::current().is_some() {
+            return self.device_section(name, body);
+        }
         let began = self.began();
         let result = body();
         if let Some(began) = began {
             self.sections.charge(name, began);
+        }
+        result
+    }
+
+    /// A section between two marks in the device's queue. What a device cannot say is left out of the
+    /// telemetry, and shows when it is used next.
+    #[cfg(feature = "device")]
+    fn device_section<R>(&mut self, name: &str, body: impl FnOnce() -> R) -> R {
+        let began = match self.collect {
+            Collect::Nothing => None,
+            _ => self.meter.begin().ok().flatten(),
+        };
+        let result = body();
+        if let Some(began) = began {
+            let _ = self.meter.end(name, began);
         }
         result
     }
@@ -281,25 +355,41 @@ impl<'a> Training<'a> {
     /// Hands the trained parameters over and waits for leave to exit.
     pub(crate) fn finish(mut self) -> Result<()> {
         self.check_alive()?;
+        #[cfg(feature = "device")]
+        self.read_awaited()?;
         self.end_work(self.began())?;
         Looks::stop();
+        #[cfg(feature = "device")]
+        crate::device::synchronize()?;
         let snapshot = self.params.snapshot()?;
         if !snapshot.is_finite() {
             return Err(Error::program("a parameter is not finite after training"));
         }
-        self.channel.send(&FromProgram::Summary(Summary {
+        let summary = Summary {
             sections: self.sections.take(),
             operations: self.sections.operations(),
             flops: ops::flops() as f64,
             parameters: snapshot.count() as u64,
             allocations: self.allocated.map(allocation::since),
             gradients: n_backward(),
-        }))?;
+            device: None,
+        };
+        #[cfg(feature = "device")]
+        let summary = self.summary_of_device(summary)?;
+        self.channel.send(&FromProgram::Summary(summary))?;
         self.channel.send(&FromProgram::Snapshot(snapshot))?;
         self.channel.flush()?;
         match self.channel.receive()? {
             FromSupervisor::Stop => Ok(()),
             other => Err(unexpected(&other, "stop")),
         }
+    }
+
+    #[cfg(feature = "device")]
+    fn summary_of_device(&mut self, summary: Summary) -> Result<Summary> {
+        let Some((device, flops)) = self.meter.usage()? else { return Ok(summary) };
+        let (sections, operations) = self.meter.take()?;
+        let (device, flops) = (Some(device), flops as f64);
+        Ok(Summary { sections, operations, flops, device, ..summary })
     }
 }

@@ -1,0 +1,129 @@
+//! Tensors as device memory.
+#![expect(unsafe_code, reason = "kernels are lent the memory of candle's tensors")]
+
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
+use candle_core::{
+    CpuStorage, DType, Device, Error, InplaceOp1, Layout, Result, Shape, Storage,
+    Tensor, bail,
+};
+use forerunner_kernels::{Type, View, ViewMut};
+use std::cell::Cell;
+
+use super::Place;
+
+/// A new tensor that is not written yet.
+///
+/// On the CPU, where the emulator's memory lies, it is full of NaN: a kernel that leaves a value out
+/// is found out.
+pub(super) fn empty(place: &Place, shape: impl Into<Shape>, dtype: DType) -> Result<Tensor> {
+    let shape = shape.into();
+    match &place.device {
+        Device::Cpu => Tensor::full(f32::NAN, shape, &Device::Cpu)?.to_dtype(dtype),
+        // SAFETY: any bits are a value, and kernels write whole results, which their tests check.
+        device => unsafe { Tensor::empty(shape, dtype, device) },
+    }
+}
+
+/// The memory of a contiguous tensor, to be read.
+pub(super) fn view(tensor: &Tensor) -> Result<View<'_>> {
+    let (storage, layout) = tensor.storage_and_layout();
+    let (offset, type_) = place_of(tensor.dtype(), layout)?;
+    let base = match &*storage {
+        Storage::Cpu(storage) => cpu_address(storage)?,
+        #[cfg(feature = "cuda")]
+        Storage::Cuda(storage) => cuda::address(storage)?,
+        _ => bail!("a tensor of shape {:?} is on no device of ours", tensor.shape()),
+    };
+    // SAFETY: the tensor keeps its storage while the view borrows it, and holds as many values. Work
+    // queued on the device is done in order, frees included.
+    Ok(unsafe { View::foreign(base + offset, tensor.elem_count(), type_) })
+}
+
+/// The memory of a contiguous tensor, to be written: of one just made by [`empty`], or of a parameter
+/// that its optimizer changes.
+pub(super) fn view_mut(tensor: &Tensor) -> Result<ViewMut<'_>> {
+    let (offset, type_) = place_of(tensor.dtype(), tensor.layout())?;
+    let address = AddressMut(Cell::new(0));
+    tensor.inplace_op1(&address)?;
+    // SAFETY: as above; the address comes from a mutable borrow, and whoever calls this does not
+    // read the tensor before the kernel is queued.
+    Ok(unsafe { ViewMut::foreign(address.0.get() + offset, tensor.elem_count(), type_) })
+}
+
+/// Bytes before the first value, and the type.
+fn place_of(dtype: DType, layout: &Layout) -> Result<(u64, Type)> {
+    let type_ = match dtype {
+        DType::F32 => Type::F32,
+        DType::BF16 => Type::Bf16,
+        DType::U32 => Type::U32,
+        other => bail!("kernels do not know {other:?}"),
+    };
+    if !layout.is_contiguous() {
+        bail!("a tensor of shape {:?} is not contiguous", layout.shape());
+    }
+    Ok(((layout.start_offset() * type_.bytes()) as u64, type_))
+}
+
+fn cpu_address(storage: &CpuStorage) -> Result<u64> {
+    Ok(match storage {
+        CpuStorage::F32(values) => values.as_ptr() as u64,
+        CpuStorage::BF16(values) => values.as_ptr() as u64,
+        CpuStorage::U32(values) => values.as_ptr() as u64,
+        _ => bail!("kernels know f32, bf16 and u32 only"),
+    })
+}
+
+struct AddressMut(Cell<u64>);
+
+impl InplaceOp1 for AddressMut {
+    fn name(&self) -> &'static str {
+        "address"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, _layout: &Layout) -> Result<()> {
+        self.0.set(match storage {
+            CpuStorage::F32(values) => values.as_mut_ptr() as u64,
+            CpuStorage::BF16(values) => values.as_mut_ptr() as u64,
+            CpuStorage::U32(values) => values.as_mut_ptr() as u64,
+            _ => bail!("kernels know f32, bf16 and u32 only"),
+        });
+        Ok(())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &mut CudaStorage, _layout: &Layout) -> Result<()> {
+        self.0.set(cuda::address(storage)?);
+        Ok(())
+    }
+}
+
+#[cfg(feature = "cuda")]
+mod cuda {
+    //! Addresses on a CUDA device.
+
+    use candle_core::cuda_backend::CudaStorageSlice;
+    use candle_core::cuda_backend::cudarc::driver::{DevicePtr, DeviceRepr};
+    use candle_core::{CudaStorage, Result, bail};
+
+    pub(super) fn address(storage: &CudaStorage) -> Result<u64> {
+        let stream = storage.device.cuda_stream();
+        fn of<T: DeviceRepr>(
+            slice: &candle_core::cuda_backend::cudarc::driver::CudaSlice<T>,
+            stream: &std::sync::Arc<candle_core::cuda_backend::cudarc::driver::CudaStream>,
+        ) -> u64 {
+            slice.device_ptr(stream).0
+        }
+        Ok(match &storage.slice {
+            CudaStorageSlice::F32(slice) => of(slice, &stream),
+            CudaStorageSlice::BF16(slice) => of(slice, &stream),
+            CudaStorageSlice::U32(slice) => of(slice, &stream),
+            _ => bail!("kernels know f32, bf16 and u32 only"),
+        })
+    }
+}
+
+/// The error of a kernel, as candle's.
+pub(super) fn wrapped(error: forerunner_kernels::Error) -> Error {
+    Error::wrap(error)
+}

@@ -1,0 +1,138 @@
+//! The device that this thread's operations run on, if any: set up once, before any code of a
+//! program's model runs.
+
+use candle_core::Device;
+use forerunner_kernels::{Facts, KernelCost, Mark};
+use forerunner_nanogpt_protocol::{DeviceReport, DeviceUse, Operation, Section};
+use forerunner_train_ops::device::{self as ops, Place, place, use_place};
+
+use crate::{Error, Result};
+
+/// Where tensors are to be made, when not on the CPU by its own operations.
+pub(crate) fn current() -> Option<Device> {
+    place().ok().map(|place| place.device)
+}
+
+/// Sets the device up, the same way for every program: context, kernels, the matrix library, and a
+/// warm-up on random numbers that brings the clocks up. Returns when the device is idle again.
+///
+/// # Errors
+///
+/// When there is no device.
+pub(crate) fn open() -> Result<DeviceReport> {
+    #[cfg(feature = "cuda")]
+    let place = Place::cuda(0).map_err(|error| Error::NoDevice(error.to_string()))?;
+    #[cfg(not(feature = "cuda"))]
+    let place = Place::emulated(0);
+    use_place(Some(place.clone()));
+    let matmul_flops_per_second = ops::warm_up(&place)?;
+    let Facts { name, memory_bytes, driver, multiprocessors, .. } =
+        place.machine.facts().map_err(failed)?;
+    Ok(DeviceReport { name, memory_bytes, driver, multiprocessors, matmul_flops_per_second })
+}
+
+/// Waits until the device has done everything.
+pub(crate) fn synchronize() -> Result<()> {
+    match place() {
+        Ok(place) => place.machine.synchronize().map_err(failed),
+        Err(_) => Ok(()),
+    }
+}
+
+fn failed(error: forerunner_kernels::Error) -> Error {
+    Error::program(error.to_string())
+}
+
+/// Sections whose seconds are read once the device has done them.
+const MOST_SPANS: usize = 4096;
+
+/// Batches, counted from the first, whose kernels are timed one by one: late enough that everything
+/// is warm, few enough that their waiting for each other costs nothing that matters.
+const PROFILED: std::ops::Range<u64> = 8..16;
+
+/// What is measured of a device while it trains, by events in its queue.
+#[derive(Default)]
+pub(crate) struct Meter {
+    sections: Vec<Section>,
+    spans: Vec<(usize, Mark, Mark)>,
+    kernels: Vec<KernelCost>,
+}
+
+/// A section that has begun: where in the queue, and what had been counted by then.
+pub(crate) struct Began {
+    mark: Mark,
+    flops: u64,
+}
+
+impl Meter {
+    /// Marks the beginning of a section; nothing where no device was chosen.
+    pub(crate) fn begin(&self) -> Result<Option<Began>> {
+        let Ok(place) = place() else { return Ok(None) };
+        let mark = place.machine.mark().map_err(failed)?;
+        Ok(Some(Began { mark, flops: place.machine.counts().flops }))
+    }
+
+    /// Charges what was queued since to the section `name`.
+    pub(crate) fn end(&mut self, name: &str, began: Began) -> Result<()> {
+        let machine = place()?.machine;
+        let idx = self.sections.iter().position(|section| section.name == name);
+        let idx = idx.unwrap_or_else(|| {
+            let name = name.to_owned();
+            self.sections.push(Section { name, calls: 0, cpu_seconds: 0.0, bytes: 0, flops: 0 });
+            self.sections.len() - 1
+        });
+        self.sections[idx].calls += 1;
+        self.sections[idx].flops += machine.counts().flops - began.flops;
+        self.spans.push((idx, began.mark, machine.mark().map_err(failed)?));
+        if self.spans.len() >= MOST_SPANS {
+            self.read()?;
+        }
+        Ok(())
+    }
+
+    fn read(&mut self) -> Result<()> {
+        for (idx, from, to) in self.spans.drain(..) {
+            self.sections[idx].cpu_seconds += from.seconds_to(&to).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// A batch, counted from zero, is about to be worked on.
+    pub(crate) fn batch(&mut self, batch: u64) -> Result<()> {
+        let Ok(place) = place() else { return Ok(()) };
+        if batch == PROFILED.start {
+            place.machine.profile(true);
+        }
+        if batch == PROFILED.end {
+            self.kernels = place.machine.profiled().map_err(failed)?;
+            place.machine.profile(false);
+        }
+        Ok(())
+    }
+
+    /// Sections in order of first use, and kernels, the dearest first.
+    pub(crate) fn take(&mut self) -> Result<(Vec<Section>, Vec<Operation>)> {
+        self.read()?;
+        let operation = |cost: &KernelCost| Operation {
+            name: cost.name.clone(),
+            calls: cost.calls,
+            seconds: cost.seconds,
+            bytes: 0,
+            flops: 0,
+        };
+        Ok((std::mem::take(&mut self.sections), self.kernels.iter().map(operation).collect()))
+    }
+
+    /// What the device was used for, and the floating-point operations counted.
+    pub(crate) fn usage(&self) -> Result<Option<(DeviceUse, u64)>> {
+        let Ok(place) = place() else { return Ok(None) };
+        let counts = place.machine.counts();
+        let usage = DeviceUse {
+            peak_bytes: place.machine.peak_bytes().map_err(failed)?,
+            seconds: self.kernels.iter().map(|cost| cost.seconds).sum(),
+            launches: counts.launches,
+            timed_by: format!("events around each kernel of batches {PROFILED:?}"),
+        };
+        Ok(Some((usage, counts.flops)))
+    }
+}
