@@ -49,21 +49,23 @@ fn cuda() {
         let path = format!("{out}/kernels-{architecture}.cubin");
         let code = format!("arch=compute_{architecture},code=sm_{architecture}");
         nvcc(&["-cubin", "-gencode", &code, "-o", &path]);
-        let capability: u32 = architecture
-            .trim_end_matches(|c: char| c.is_ascii_alphabetic())
-            .parse()
-            .unwrap_or_else(|_| {
-                panic!("`{architecture}` is no compute capability, such as 80 or 90a")
-            });
-        images += &format!(
-            "    Image {{ capability: {capability}, ptx: false, bytes: include_bytes!({path:?}) }},\n"
-        );
+        let number = architecture.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let capability: u32 = number.parse().unwrap_or_else(|_| {
+            panic!("`{architecture}` is no compute capability, such as 80 or 90a")
+        });
+        // What a letter stands for is found on no other capability, not even a later one.
+        let exact = number != architecture;
+        let mut image = |ptx: bool, path: &str| {
+            images += &format!(
+                "    Image {{ capability: {capability}, exact: {exact}, ptx: {ptx}, \
+                 bytes: include_bytes!({path:?}) }},\n"
+            );
+        };
+        image(false, &path);
         if idx == 0 {
             let path = format!("{out}/kernels-{architecture}.ptx");
             nvcc(&["-ptx", &format!("-arch=compute_{architecture}"), "-o", &path]);
-            images += &format!(
-                "    Image {{ capability: {capability}, ptx: true, bytes: include_bytes!({path:?}) }},\n"
-            );
+            image(true, &path);
         }
     }
     let code = format!("const IMAGES: &[Image] = &[\n{images}];\n");

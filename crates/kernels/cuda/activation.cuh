@@ -2,8 +2,8 @@
 //
 // Move 4 bytes per value forward and 6 backward; swiglu 6 bytes per result forward and 10 backward.
 // GELU and swiglu compute an exponential and a reciprocal per value (2 of the 16 special functions
-// that a multiprocessor does per cycle: about half of the time that the memory takes). All are bound
-// by memory.
+// that a multiprocessor does per cycle: about half of the time that the memory takes). All are
+// bound by memory.
 #pragma once
 
 #include "device.cuh"

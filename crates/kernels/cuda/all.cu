@@ -14,4 +14,6 @@
 
 #ifdef FORERUNNER_EMULATOR
 #include "../emulator/emulator.cpp"
+#include "../emulator/faults.cuh"
+#include "../emulator/self_test.cuh"
 #endif

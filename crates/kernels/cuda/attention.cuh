@@ -9,9 +9,10 @@
 //
 // A block has four warps; a warp owns 16·M rows of one operand (M = 2 wherever registers allow) and
 // meets all rows of the other, which come through shared memory in tiles, the next one on its way
-// while one is worked on. Why two times 16 rows: a product m16n8k16 takes a multiprocessor about 1.6
-// cycles on Hopper, and its right operand 256 bytes of shared memory, two cycles at 128 bytes each;
-// used for two products it takes one, and tensor cores are the limit instead.
+// while one is worked on. Why two times 16 rows: the right operand of a product m16n8k16 is 256 bytes
+// of shared memory, two cycles of a multiprocessor, and the product itself takes it 2 cycles on sm_80
+// and about 1.6 on sm_90 (an estimate: of Hopper's tensor cores mma.sync is said to get some 60 %). Used
+// for two products the operand takes one cycle each, and tensor cores are the limit.
 #pragma once
 
 #include "device.cuh"
@@ -59,6 +60,12 @@ DEVICE bool all_seen(int query, int last_query, int key, int last_key, int windo
 // Whether a query sees a key that is so far before it.
 DEVICE bool seen(int distance, int window) { return unsigned(distance) < unsigned(window); }
 
+// Something that the compiler knows, so that there is code for each case.
+template <bool VALUE>
+struct Known {
+    static constexpr bool value = VALUE;
+};
+
 // Where eight values of a tile in shared memory are. Rows are not padded: their eights change places,
 // so that eight rows' same eights lie in different banks. The place of eight ^ x is the place of the
 // eight, ^ 8·x; and eight rows later it is 8·WIDTH further.
@@ -75,7 +82,7 @@ DEVICE void fetch(bf16* tile, const bf16* matrix, int column, int stride, int fi
     static_assert(ROWS % ROWS_AT_ONCE == 0 && ROWS_AT_ONCE % 8 == 0, "a tile is too small");
     int row = threadIdx.x / EIGHTS, eight = threadIdx.x % EIGHTS;
     bf16* to = tile + place<WIDTH>(row, eight);
-#pragma unroll
+#pragma unroll WIDTH / 32
     for (int i = 0; i < ROWS; i += ROWS_AT_ONCE) {
         bool valid = first + row + i < length;
         // Where nothing is read, the address is still one of the matrix.

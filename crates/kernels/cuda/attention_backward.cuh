@@ -3,15 +3,15 @@
 // With P = exp(S - log_sums) and D = rowsum(dy · y): dV = Pᵀ·dY, dS = P · (dY·Vᵀ - D), dQ = dS·K / √w,
 // dK = dSᵀ·Q / √w. Gradients of queries are sums over keys and the other two sums over queries, so no
 // single partition of the work owns all three. Counted for 12 heads of 64 channels, 32 sequences of
-// 1,024 (a product: 25.8 GFLOP; half of the square is masked), with 300 TFLOP/s and 4 TB/s:
+// 1,024 (a product: 25.8 GFLOP; half the square is masked), with 350 TFLOP/s and 4 TB/s:
 //
-// - one kernel, dQ by floating-point atomics: 5 products, 430 µs, but results depend on the schedule;
+// - one kernel, dQ by floating-point atomics: 5 products, 370 µs, but results depend on the schedule;
 // - one kernel that writes a dQ for each tile of 128 keys, f32, and one that adds them up: 5 products
-//   and 2 · 450 MB, 430 + 225 µs, and scratch that grows with T²;
-// - two kernels, each with its own P: 3 + 4 products, 600 µs, no scratch but two floats a row.
+//   and 2 · 450 MB, 370 + 225 µs, and scratch that grows with T²;
+// - two kernels, each with its own P: 3 + 4 products, 515 µs, no scratch but two floats a row.
 //
-// The third is deterministic, the simplest, and at this length no slower than the second; with longer
-// sequences all terms grow as T², so that it stays so. It is what is done here.
+// The third is deterministic, the simplest, and faster than the second; all terms grow as T², so that
+// it stays so. It is what is done here. (Counted, not measured.)
 #pragma once
 
 #include "device.cuh"
@@ -75,11 +75,17 @@ DEVICE void backward_queries(const bf16* qkv, const bf16* y, const float* log_su
     int own = threadIdx.x / WARP * 16 * M, query = first + own, last_query = query + 16 * M - 1;
     int begin = max(0, first - window + 1) / PASSING * PASSING, end = min(first + QUERIES, length);
 
+    auto stage_of = [&](int key) { return stages + key / PASSING % 2 * (2 * TILE); };
+    auto fetch_tile = [&](int key) {
+        bf16* stage = stage_of(key);
+        fetch<WIDTH, PASSING>(stage, from, pair.channels, stride, key, length);
+        fetch<WIDTH, PASSING>(stage + TILE, from, 2 * pair.channels, stride, key, length);
+        copy_async_commit();
+    };
+
     fetch<WIDTH, QUERIES>(queries, from, 0, stride, first, length);
     fetch<WIDTH, QUERIES>(gradients, dy + pair.plain, 0, pair.channels, first, length);
-    fetch<WIDTH, PASSING>(stages, from, pair.channels, stride, begin, length);
-    fetch<WIDTH, PASSING>(stages + TILE, from, 2 * pair.channels, stride, begin, length);
-    copy_async_commit();
+    fetch_tile(begin);
     form_statistics<WIDTH, QUERIES>(own_statistics, statistics + size_t(index) * padded,
                                     y + pair.plain, dy + pair.plain,
                                     log_sums + size_t(index) * length, pair.channels, first, length);
@@ -100,17 +106,10 @@ DEVICE void backward_queries(const bf16* qkv, const bf16* y, const float* log_su
     float to_powers = LOG2_E / sqrtf(float(WIDTH));
     float sums[M][WIDTH / 8][4];
     clear(sums);
-    int stage = 0;
-    for (int tile_key = begin; tile_key < end; tile_key += PASSING, stage ^= 1) {
+    for (int tile_key = begin; tile_key < end; tile_key += PASSING) {
         bool more = tile_key + PASSING < end;
-        if (more) {
-            bf16* next = stages + (stage ^ 1) * 2 * TILE;
-            int key = tile_key + PASSING;
-            fetch<WIDTH, PASSING>(next, from, pair.channels, stride, key, length);
-            fetch<WIDTH, PASSING>(next + TILE, from, 2 * pair.channels, stride, key, length);
-            copy_async_commit();
-        }
-        const bf16* keys = stages + stage * 2 * TILE;
+        if (more) fetch_tile(tile_key + PASSING);
+        const bf16* keys = stage_of(tile_key);
 #pragma unroll 1
         for (int chunk = 0; chunk < PASSING; chunk += CHUNK) {
             int key = tile_key + chunk, last_key = key + CHUNK - 1;
@@ -178,21 +177,23 @@ DEVICE void backward_keys(const bf16* qkv, const bf16* dy, bf16* dqkv, const Sta
     int own = threadIdx.x / WARP * 16 * M, key = first + own, last_key = key + 16 * M - 1;
     int begin = first, end = min(length, first + KEYS - 1 + window);
     statistics += size_t(index) * padded;
-    auto fetch_stage = [&](bf16* stage, int query) {
+    auto stage_of = [&](int query) { return stages + query / PASSING % 2 * STAGE; };
+    auto fetch_tile = [&](int query) {
+        bf16* stage = stage_of(query);
         fetch<WIDTH, PASSING>(stage, from, 0, stride, query, length);
         fetch<WIDTH, PASSING>(stage + TILE, dy + pair.plain, 0, pair.channels, query, length);
         constexpr int AT_ONCE = 16 / sizeof(Statistics);
         if (threadIdx.x < PASSING / AT_ONCE) {
             Statistics* to = reinterpret_cast<Statistics*>(stage + 2 * TILE);
             int at = threadIdx.x * AT_ONCE;
-            copy_async16(to + at, statistics + query + at, true);
+            copy_async16(to + at, statistics + (unsigned(query) + unsigned(at)), true);
         }
+        copy_async_commit();
     };
 
     fetch<WIDTH, KEYS>(keys, from, pair.channels, stride, first, length);
     fetch<WIDTH, KEYS>(values, from, 2 * pair.channels, stride, first, length);
-    fetch_stage(stages, begin);
-    copy_async_commit();
+    fetch_tile(begin);
     copy_async_wait<0>();
     __syncthreads();
     Rows<WIDTH, M, KEPT> key_rows, value_rows;
@@ -203,14 +204,10 @@ DEVICE void backward_keys(const bf16* qkv, const bf16* dy, bf16* dqkv, const Sta
     float key_sums[M][WIDTH / 8][4], value_sums[M][WIDTH / 8][4];
     clear(key_sums);
     clear(value_sums);
-    int stage = 0;
-    for (int tile_query = begin; tile_query < end; tile_query += PASSING, stage ^= 1) {
+    for (int tile_query = begin; tile_query < end; tile_query += PASSING) {
         bool more = tile_query + PASSING < end;
-        if (more) {
-            fetch_stage(stages + (stage ^ 1) * STAGE, tile_query + PASSING);
-            copy_async_commit();
-        }
-        const bf16* queries = stages + stage * STAGE;
+        if (more) fetch_tile(tile_query + PASSING);
+        const bf16* queries = stage_of(tile_query);
         const bf16* gradients = queries + TILE;
         const Statistics* facts = reinterpret_cast<const Statistics*>(gradients + TILE);
 #pragma unroll 1

@@ -30,10 +30,17 @@ DEVICE void forward(const bf16* qkv, bf16* y, float* log_sums, int length, int h
     int own = threadIdx.x / WARP * 16 * M, query = first + own, last_query = query + 16 * M - 1;
     int begin = max(0, first - window + 1) / PASSING * PASSING, end = min(first + QUERIES, length);
 
+    // Tiles take turns.
+    auto stage_of = [&](int key) { return stages + key / PASSING % 2 * (2 * TILE); };
+    auto fetch_tile = [&](int key) {
+        bf16* stage = stage_of(key);
+        fetch<WIDTH, PASSING>(stage, from, pair.channels, stride, key, length);
+        fetch<WIDTH, PASSING>(stage + TILE, from, 2 * pair.channels, stride, key, length);
+        copy_async_commit();
+    };
+
     fetch<WIDTH, QUERIES>(queries, from, 0, stride, first, length);
-    fetch<WIDTH, PASSING>(stages, from, pair.channels, stride, begin, length);
-    fetch<WIDTH, PASSING>(stages + TILE, from, 2 * pair.channels, stride, begin, length);
-    copy_async_commit();
+    fetch_tile(begin);
     copy_async_wait<0>();
     __syncthreads();
     Rows<WIDTH, M, KEPT> rows;
@@ -49,69 +56,75 @@ DEVICE void forward(const bf16* qkv, bf16* y, float* log_sums, int length, int h
         totals[m][0] = totals[m][1] = 0.0f;
     }
 
-    int stage = 0;
-    for (int key = begin; key < end; key += PASSING, stage ^= 1) {
-        bool more = key + PASSING < end;
-        if (more) {
-            bf16* next = stages + (stage ^ 1) * 2 * TILE;
-            fetch<WIDTH, PASSING>(next, from, pair.channels, stride, key + PASSING, length);
-            fetch<WIDTH, PASSING>(next + TILE, from, 2 * pair.channels, stride, key + PASSING, length);
-            copy_async_commit();
-        }
+    // Meets one tile. There are two copies of this: where all queries of the warp see all keys of the
+    // tile, which most do, masks would be an eighth of the instructions.
+    auto meet = [&](int key, auto whole) {
+        const bf16* keys = stage_of(key);
+        float scores[M][N][4];
+        clear(scores);
+        multiply_by_rows<WIDTH, M, N, KEPT>(scores, rows, keys, 0);
+        // Keys from `length` on are later than any query that counts.
         int last_key = key + PASSING - 1;
-        if (any_seen(query, last_query, key, last_key, window)) {
-            const bf16* keys = stages + stage * 2 * TILE;
-            float scores[M][N][4];
-            clear(scores);
-            multiply_by_rows<WIDTH, M, N, KEPT>(scores, rows, keys, 0);
-            // Keys from `length` on are later than any query that counts.
-            if (!all_seen(query, last_query, key, last_key, window)) {
-                int distance = query + lane / 4 - (key + lane % 4 * 2);
-#pragma unroll
-                for (int m = 0; m < M; ++m) {
-#pragma unroll
-                    for (int n = 0; n < N; ++n) {
-#pragma unroll
-                        for (int i = 0; i < 4; ++i) {
-                            int further = 16 * m + i / 2 * 8 - (8 * n + i % 2);
-                            if (!seen(distance + further, window)) scores[m][n][i] = -INFINITY;
-                        }
-                    }
-                }
-            }
+        if (!decltype(whole)::value && !all_seen(query, last_query, key, last_key, window)) {
+            int distance = query + lane / 4 - (key + lane % 4 * 2);
 #pragma unroll
             for (int m = 0; m < M; ++m) {
 #pragma unroll
-                for (int half = 0; half < 2; ++half) {
-                    float top = tops[m][half];
+                for (int n = 0; n < N; ++n) {
 #pragma unroll
-                    for (int n = 0; n < N; ++n) {
-                        top = fmaxf(top, fmaxf(scores[m][n][2 * half], scores[m][n][2 * half + 1]));
-                    }
-                    // A row lies in four neighbouring lanes.
-                    top = fmaxf(top, __shfl_xor_sync(WHOLE_WARP, top, 1));
-                    top = fmaxf(top, __shfl_xor_sync(WHOLE_WARP, top, 2));
-                    float shrink = fast_exp2((tops[m][half] - top) * to_powers);
-                    float offset = top * to_powers, total = 0.0f;
-                    tops[m][half] = top;
-#pragma unroll
-                    for (int n = 0; n < N; ++n) {
-#pragma unroll
-                        for (int i = 2 * half; i < 2 * half + 2; ++i) {
-                            float share = fast_exp2(fmaf(scores[m][n][i], to_powers, -offset));
-                            scores[m][n][i] = share;
-                            total += share;
-                        }
-                    }
-                    totals[m][half] = fmaf(totals[m][half], shrink, total);
-#pragma unroll
-                    for (int n = 0; n < WIDTH / 8; ++n) {
-                        sums[m][n][2 * half] *= shrink;
-                        sums[m][n][2 * half + 1] *= shrink;
+                    for (int i = 0; i < 4; ++i) {
+                        int further = 16 * m + i / 2 * 8 - (8 * n + i % 2);
+                        if (!seen(distance + further, window)) scores[m][n][i] = -INFINITY;
                     }
                 }
             }
-            multiply_by_columns<WIDTH, M, N>(sums, scores, keys + TILE, 0);
+        }
+#pragma unroll
+        for (int m = 0; m < M; ++m) {
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                float top = tops[m][half];
+#pragma unroll
+                for (int n = 0; n < N; ++n) {
+                    top = fmaxf(top, fmaxf(scores[m][n][2 * half], scores[m][n][2 * half + 1]));
+                }
+                // A row lies in four neighbouring lanes.
+                top = fmaxf(top, __shfl_xor_sync(WHOLE_WARP, top, 1));
+                top = fmaxf(top, __shfl_xor_sync(WHOLE_WARP, top, 2));
+                float shrink = fast_exp2((tops[m][half] - top) * to_powers);
+                float offset = top * to_powers, total = 0.0f;
+                tops[m][half] = top;
+#pragma unroll
+                for (int n = 0; n < N; ++n) {
+#pragma unroll
+                    for (int i = 2 * half; i < 2 * half + 2; ++i) {
+                        float share = fast_exp2(fmaf(scores[m][n][i], to_powers, -offset));
+                        scores[m][n][i] = share;
+                        total += share;
+                    }
+                }
+                totals[m][half] = fmaf(totals[m][half], shrink, total);
+#pragma unroll
+                for (int n = 0; n < WIDTH / 8; ++n) {
+                    sums[m][n][2 * half] *= shrink;
+                    sums[m][n][2 * half + 1] *= shrink;
+                }
+            }
+        }
+        multiply_by_columns<WIDTH, M, N>(sums, scores, keys + TILE, 0);
+    };
+
+    for (int key = begin; key < end; key += PASSING) {
+        bool more = key + PASSING < end;
+        if (more) fetch_tile(key + PASSING);
+        int last_key = key + PASSING - 1;
+        if (any_seen(query, last_query, key, last_key, window)) {
+            // Wider heads have no registers for two loops.
+            if (WIDTH <= 64 && all_seen(query, last_query, key, last_key, window)) {
+                meet(key, Known<true>());
+            } else {
+                meet(key, Known<false>());
+            }
         }
         if (more) {
             // Now the next tile is there, and nobody reads the one that the next copy overwrites.

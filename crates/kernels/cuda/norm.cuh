@@ -1,12 +1,12 @@
 // Normalisation of rows: layer norm, and norm by the root mean square.
 //
-// Rows of up to 1,024 channels belong to a warp, rows of up to 8,192 to a block; either keeps its row
-// in registers, as bf16, so that every value is read once and written once, 16 bytes at a time. What
-// is wider, odd or unaligned takes a plain path, which reads a row anew for each of its sums.
+// Rows of up to 1,024 channels belong to a warp, rows of up to 8,192 to a block; either keeps its
+// row in registers, as bf16, so that every value is read once and written once, 16 bytes at a time.
+// What is wider, odd or unaligned takes a plain path, which reads a row anew for each of its sums.
 //
-// Moves, per value: forward 4 bytes, 8 with a residual; backward 6, 8 with `dsum`. Gain and bias come
-// from the first-level cache: 4 bytes each, twice in backward. Computes about 8 operations forward
-// and 20 backward. All are bound by memory.
+// Moves, per value: forward 4 bytes, 8 with a residual; backward 6, 8 with `dsum`. Gain and bias
+// come from the first-level cache: 4 bytes each, twice in backward. Computes about 8 operations
+// forward and 20 backward. All are bound by memory.
 #pragma once
 
 #include "device.cuh"
@@ -16,7 +16,8 @@ namespace norms {
 enum Kind { LAYER, RMS };
 
 constexpr int FORWARD_THREADS = 256;
-// Backward keeps sums over rows in registers, which leaves room for few warps: small blocks fill it.
+// Backward keeps sums over rows in registers, which leaves room for few warps: small blocks fill
+// it.
 constexpr int BACKWARD_THREADS = 128;
 // Threads of a row that is too wide for a warp.
 constexpr int WIDE = 256;

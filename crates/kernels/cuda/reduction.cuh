@@ -16,35 +16,34 @@ DEVICE uint64_t smaller(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
 }  // namespace reduction
 
-// to[c] (+)= the sum of column c of partials, f32 [parts, columns], rows in a fixed order. The first
-// `n_first` columns go to `first`, the others to `second`. A block has 32 columns.
+// to[c] (+)= the sum of column c of partials, f32 [parts, columns], rows in a fixed order. The
+// first `n_first` columns go to `first`, the others to `second`. A block has 32 columns; its warps
+// take turns with the parts.
 KERNEL_BOUNDS(sum_partials, reduction::FINAL_THREADS, 1,
               (uint32_t parts, uint32_t columns, const float* partials, uint32_t n_first,
                float* first, float* second, uint32_t accumulate)) {
-    constexpr uint32_t WARPS = reduction::FINAL_THREADS / WARP;
-    __shared__ float shares[WARPS][WARP + 1];
-    uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    __shared__ float shares[reduction::FINAL_THREADS / WARP][WARP];
+    uint32_t warps = blockDim.x / WARP, warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
     uint32_t column = blockIdx.x * WARP + lane;
     float sum = 0.0f;
     if (column < columns) {
 #pragma unroll 8
-        for (uint32_t part = warp; part < parts; part += WARPS) {
+        for (uint32_t part = warp; part < parts; part += warps) {
             sum += partials[uint64_t(part) * columns + column];
         }
     }
     shares[warp][lane] = sum;
     __syncthreads();
     if (warp == 0 && column < columns) {
-        sum = 0.0f;
-#pragma unroll
-        for (uint32_t i = 0; i < WARPS; ++i) sum += shares[i][lane];
+#pragma unroll 8
+        for (uint32_t i = 1; i < warps; ++i) sum += shares[i][lane];
         float* to = column < n_first ? first + column : second + (column - n_first);
         *to = accumulate != 0 ? *to + sum : sum;
     }
 }
 
-// Sums of the columns of x, bf16 [rows, columns], over `chunk` rows for each block along y: a row of
-// partials. A block has 256 columns, 8 for each lane; its warps take turns with the rows.
+// Sums of the columns of x, bf16 [rows, columns], over `chunk` rows for each block along y: a row
+// of partials. A block has 256 columns, 8 for each lane; its warps take turns with the rows.
 KERNEL_BOUNDS(column_partials, reduction::THREADS, 1,
               (uint32_t rows, uint32_t columns, uint32_t chunk, const bf16* __restrict__ x,
                float* partials)) {
@@ -140,16 +139,15 @@ KERNEL(sum_chunks, (const void* x, uint32_t is_bf16, uint64_t count, uint32_t ch
     if (threadIdx.x == 0) partials[blockIdx.x] = sum;
 }
 
-// partials[block] = the sum of the squares of the block's chunk. `table` has two words of 64 bits for
-// each block: the address, and twice the number of values, plus one where they are bf16.
+// partials[block] = the sum of the squares of the block's chunk. `table` has two words of 64 bits
+// for each block: the address, and twice the number of values, plus one where they are bf16.
 KERNEL(square_chunks, (const uint64_t* table, float* partials)) {
     uint64_t address = table[2 * uint64_t(blockIdx.x)];
     uint64_t size = table[2 * uint64_t(blockIdx.x) + 1];
-    float sum =
-        size % 2 != 0
-            ? reduction::sum_halves<true>(reinterpret_cast<const bf16*>(address), uint32_t(size / 2))
-            : reduction::sum_floats<true>(reinterpret_cast<const float*>(address),
-                                          uint32_t(size / 2));
+    uint32_t count = uint32_t(size / 2);
+    float sum = size % 2 != 0
+                    ? reduction::sum_halves<true>(reinterpret_cast<const bf16*>(address), count)
+                    : reduction::sum_floats<true>(reinterpret_cast<const float*>(address), count);
     if (threadIdx.x == 0) partials[blockIdx.x] = sum;
 }
 

@@ -74,6 +74,7 @@ DEVICE void each_four(const Work& work, uint64_t flags, F body) {
 template <class Fours>
 DEVICE void load4(Fours, float (&to)[4], const float* from, int n) {
     if (Fours::whole) {
+        require_aligned(from, 16);
         float4 four = *reinterpret_cast<const float4*>(from);
         to[0] = four.x, to[1] = four.y, to[2] = four.z, to[3] = four.w;
     } else {
@@ -84,6 +85,7 @@ DEVICE void load4(Fours, float (&to)[4], const float* from, int n) {
 template <class Fours>
 DEVICE void load4(Fours, float (&to)[4], const bf16* from, int n) {
     if (Fours::whole) {
+        require_aligned(from, 8);
         uint2 four = *reinterpret_cast<const uint2*>(from);
         to[0] = low_bf16(four.x), to[1] = high_bf16(four.x);
         to[2] = low_bf16(four.y), to[3] = high_bf16(four.y);
@@ -95,6 +97,7 @@ DEVICE void load4(Fours, float (&to)[4], const bf16* from, int n) {
 template <class Fours>
 DEVICE void store4(Fours, float* to, const float (&values)[4], int n) {
     if (Fours::whole) {
+        require_aligned(to, 16);
         *reinterpret_cast<float4*>(to) = make_float4(values[0], values[1], values[2], values[3]);
     } else {
 #pragma unroll
@@ -106,6 +109,7 @@ DEVICE void store4(Fours, float* to, const float (&values)[4], int n) {
 template <class Fours>
 DEVICE void store4(Fours, bf16* to, const float (&values)[4], int n) {
     if (Fours::whole) {
+        require_aligned(to, 8);
         *reinterpret_cast<uint2*>(to) =
             make_uint2(pack_bf16(values[0], values[1]), pack_bf16(values[2], values[3]));
     } else {

@@ -1,14 +1,18 @@
 //! CUDA devices: contexts, embedded kernels, memory, launches.
 #![expect(unsafe_code, reason = "the driver's interface is one of raw addresses")]
 
+pub(crate) mod custom;
 mod facts;
 mod products;
 
 use std::collections::HashMap;
-use std::ffi::{CStr, c_void};
+use std::collections::hash_map::Entry;
+use std::ffi::{CStr, CString, c_void};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cudarc::driver::sys::{CUdevice_attribute, CUfunction_attribute};
+use cudarc::driver::sys::{
+    self, CUdevice_attribute, CUfunction_attribute, CUmemPool_attribute, CUstreamCaptureStatus,
+};
 use cudarc::driver::{CudaContext, CudaFunction, CudaModule, CudaStream, result};
 use cudarc::nvrtc::Ptx;
 
@@ -17,6 +21,8 @@ use crate::{Argument, Error, Launch, Result, View, ViewMut};
 /// Kernels compiled for one compute capability, such as 90 for 9.0.
 struct Image {
     capability: u32,
+    /// Whether it runs on no other capability than this one.
+    exact: bool,
     /// Whether the driver compiles it itself, for this capability and any later one.
     ptx: bool,
     bytes: &'static [u8],
@@ -24,17 +30,21 @@ struct Image {
 
 include!(concat!(env!("OUT_DIR"), "/images.rs"));
 
-/// Dynamic shared memory above which a kernel has to ask for more, in bytes.
-const USUAL_SHARED: u32 = 48 << 10;
-
 pub(crate) struct Device {
     name: String,
     multiprocessors: u32,
     stream: Arc<CudaStream>,
     module: Arc<CudaModule>,
-    functions: Mutex<HashMap<&'static str, CudaFunction>>,
+    /// Kernels, with the dynamic shared memory that each may have.
+    functions: Mutex<HashMap<&'static str, (CudaFunction, u32)>>,
     products: products::Products,
+    /// Bytes that the device may still be reading.
+    uploads: Mutex<Vec<Vec<u8>>>,
 }
+
+/// Uploads, and bytes of them, that are kept before the device is waited for; somewhat arbitrary.
+const MOST_UPLOADS: usize = 256;
+const MOST_UPLOADED: usize = 64 << 20;
 
 impl Device {
     pub(crate) fn open(ordinal: usize) -> Result<Self> {
@@ -55,7 +65,9 @@ impl Device {
         };
         let major = attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
         let minor = attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+        context.bind_to_thread().map_err(failed("bind_to_thread"))?;
         let module = load(context, 10 * major + minor)?;
+        keep_freed_memory(context).map_err(failed("cuMemPoolSetAttribute"))?;
         Ok(Self {
             name: context.name().map_err(failed("name"))?,
             multiprocessors: attribute(
@@ -64,6 +76,7 @@ impl Device {
             module,
             functions: Mutex::default(),
             products: products::Products::new(&stream)?,
+            uploads: Mutex::default(),
             stream,
         })
     }
@@ -76,7 +89,13 @@ impl Device {
         self.multiprocessors
     }
 
+    /// Makes the device's context the calling thread's, as every call to the driver needs it.
+    fn enter(&self) -> Result<()> {
+        self.stream.context().bind_to_thread().map_err(failed("bind_to_thread"))
+    }
+
     pub(crate) fn allocate(&self, bytes: usize) -> Result<Allocation> {
+        self.enter()?;
         let stream = Arc::clone(&self.stream);
         // SAFETY: nothing is read before it was written: the operations of this crate write whole
         // results, which their tests check on poisoned memory.
@@ -85,13 +104,28 @@ impl Device {
     }
 
     pub(crate) fn write(&self, view: &ViewMut<'_>, bytes: &[u8]) -> Result<()> {
-        // SAFETY: `bytes` are as many as the view has, and in pageable memory, which the driver copies
-        // aside before it returns: nobody has to wait for the device.
-        unsafe { result::memcpy_htod_async(view.address(), bytes, self.stream.cu_stream()) }
-            .map_err(failed("memcpy_htod"))
+        self.enter()?;
+        let capture = self.stream.capture_status().map_err(failed("capture_status"))?;
+        if capture != CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE {
+            let reason = "work is being captured, and every replay would read the host's memory";
+            return Err(Error::device("upload", reason));
+        }
+        // By the manual a copy from pageable memory "might be synchronous": drivers put it aside, but
+        // where a device reads the host's pages itself, it need not be over when the call returns.
+        let bytes = bytes.to_vec();
+        // SAFETY: the bytes are as many as the view has; they are kept until the stream was waited for.
+        unsafe { result::memcpy_htod_async(view.address(), &bytes, self.stream.cu_stream()) }
+            .map_err(failed("memcpy_htod"))?;
+        let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+        uploads.push(bytes);
+        let uploaded: usize = uploads.iter().map(Vec::len).sum();
+        let is_much = uploads.len() > MOST_UPLOADS || uploaded > MOST_UPLOADED;
+        drop(uploads);
+        if is_much { self.synchronize() } else { Ok(()) }
     }
 
     pub(crate) fn read(&self, view: &View<'_>) -> Result<Vec<u8>> {
+        self.enter()?;
         let mut bytes = vec![0; view.len() * view.type_().bytes()];
         // SAFETY: as many bytes are read as the view has; the stream is waited for before they go.
         unsafe { result::memcpy_dtoh_async(&mut bytes, view.address(), self.stream.cu_stream()) }
@@ -101,6 +135,7 @@ impl Device {
     }
 
     pub(crate) fn fill(&self, view: &ViewMut<'_>, byte: u8) -> Result<()> {
+        self.enter()?;
         let bytes = view.len() * view.type_().bytes();
         // SAFETY: as many bytes are written as the view has.
         unsafe { result::memset_d8_async(view.address(), byte, bytes, self.stream.cu_stream()) }
@@ -108,7 +143,12 @@ impl Device {
     }
 
     pub(crate) fn synchronize(&self) -> Result<()> {
-        self.stream.synchronize().map_err(failed("synchronize"))
+        let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = std::mem::take(&mut *uploads);
+        drop(uploads);
+        let result = self.stream.synchronize().map_err(failed("synchronize"));
+        drop(done);
+        result
     }
 
     /// Queues a kernel.
@@ -121,6 +161,7 @@ impl Device {
         launch: &Launch,
         arguments: &[Argument],
     ) -> std::result::Result<(), String> {
+        self.enter().map_err(|error| error.to_string())?;
         let function = self.function(launch).map_err(|error| error.to_string())?;
         let mut words: Vec<u64> = arguments.iter().map(|argument| argument.word()).collect();
         let mut pointers: Vec<*mut c_void> =
@@ -144,18 +185,27 @@ impl Device {
 
     fn function(&self, launch: &Launch) -> std::result::Result<CudaFunction, result::DriverError> {
         let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(function) = functions.get(launch.kernel) {
-            return Ok(function.clone());
-        }
-        let function = self.module.load_function(launch.kernel)?;
-        if launch.shared_bytes > USUAL_SHARED {
+        let (function, most_shared) = match functions.entry(launch.kernel) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert((self.module.load_function(launch.kernel)?, 0)),
+        };
+        // Above 48 KiB, what the kernel declares itself included, it has to be asked for; a later
+        // launch may want more than the first.
+        if launch.shared_bytes > *most_shared {
             function.set_attribute(
                 CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
                 launch.shared_bytes.cast_signed(),
             )?;
+            *most_shared = launch.shared_bytes;
         }
-        functions.insert(launch.kernel, function.clone());
-        Ok(function)
+        Ok(function.clone())
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        // Uploads go with the device.
+        let _ = self.synchronize();
     }
 }
 
@@ -173,8 +223,9 @@ impl Allocation {
 
 impl Drop for Allocation {
     fn drop(&mut self) {
-        // SAFETY: the address came from the same stream, and is freed once. An error cannot be
-        // reported here; the next call on the stream reports it.
+        // An error cannot be reported here; the next call on the stream reports it.
+        let _ = self.stream.context().bind_to_thread();
+        // SAFETY: the address came from the same stream, and is freed once.
         let _ = unsafe { result::free_async(self.address, self.stream.cu_stream()) };
     }
 }
@@ -182,11 +233,11 @@ impl Drop for Allocation {
 /// The embedded kernels that fit a device best: its own, those of an older one of its family, or PTX.
 fn load(context: &Arc<CudaContext>, capability: u32) -> Result<Arc<CudaModule>> {
     let fits = |image: &&Image| {
-        if image.ptx {
-            image.capability <= capability
-        } else {
-            image.capability <= capability && image.capability / 10 == capability / 10
+        if image.exact {
+            return image.capability == capability;
         }
+        let is_family = image.capability / 10 == capability / 10;
+        image.capability <= capability && (image.ptx || is_family)
     };
     let image = IMAGES.iter().filter(fits).max_by_key(|image| (!image.ptx, image.capability));
     let Some(image) = image else {
@@ -207,27 +258,53 @@ fn load(context: &Arc<CudaContext>, capability: u32) -> Result<Arc<CudaModule>> 
     context.load_module(code).map_err(failed("load_module"))
 }
 
+/// Lets the pool keep what is freed: by default it gives everything back to the system whenever the
+/// device is waited for.
+fn keep_freed_memory(context: &CudaContext) -> std::result::Result<(), result::DriverError> {
+    let mut threshold = u64::MAX;
+    // SAFETY: the device is that of a living context; the attribute is a 64-bit number.
+    unsafe {
+        let pool = result::device::get_mem_pool(context.cu_device())?;
+        let what = CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+        sys::cuMemPoolSetAttribute(pool, what, (&raw mut threshold).cast()).result()
+    }
+}
+
 /// An error unless the driver's library can be loaded.
 fn require_driver() -> Result<()> {
-    const LIBRARY: &CStr = c"libcuda.so.1";
-    // SAFETY: loading the driver's library runs its constructors, which is what using it does.
-    let handle = unsafe { libc::dlopen(LIBRARY.as_ptr(), libc::RTLD_LAZY) };
-    if !handle.is_null() {
-        return Ok(());
-    }
-    // SAFETY: dlerror returns null or a message that lives until the next call on this thread.
-    let reason = unsafe {
-        let message = libc::dlerror();
-        if message.is_null() {
-            "libcuda.so.1 cannot be loaded".into()
-        } else {
-            CStr::from_ptr(message).to_string_lossy().into_owned()
+    require_library(
+        &["libcuda.so.1"],
+        "install the driver of an NVIDIA GPU, or use a track that runs on the CPU",
+    )
+}
+
+/// An error unless one of a library's names can be loaded, from the folder that
+/// `FORERUNNER_CUDA_LIBS` names or from where the system looks.
+///
+/// Asked here because the bindings panic where a library is missing.
+fn require_library(names: &[&str], hint: &'static str) -> Result<()> {
+    let folder = std::env::var("FORERUNNER_CUDA_LIBS").ok();
+    let mut reason = String::new();
+    for name in names {
+        let there = folder.as_ref().map(|folder| format!("{folder}/{name}"));
+        for path in there.into_iter().chain([(*name).to_owned()]) {
+            let Ok(path) = CString::new(path) else { continue };
+            // SAFETY: loading a library runs its constructors, which is what using it does.
+            let handle = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_LAZY) };
+            if !handle.is_null() {
+                return Ok(());
+            }
+            // SAFETY: dlerror returns null or a message that lives until the next call on this
+            // thread.
+            unsafe {
+                let message = libc::dlerror();
+                if !message.is_null() {
+                    reason = CStr::from_ptr(message).to_string_lossy().into_owned();
+                }
+            }
         }
-    };
-    Err(Error::NoDevice {
-        reason,
-        hint: "install the driver of an NVIDIA GPU, or use a track that runs on the CPU",
-    })
+    }
+    Err(Error::NoDevice { reason, hint })
 }
 
 fn failed<E: ToString>(call: &'static str) -> impl Fn(E) -> Error {

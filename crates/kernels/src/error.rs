@@ -11,6 +11,12 @@ pub enum Error {
         /// What does not fit.
         reason: String,
     },
+    /// Source for a device that is not compiled, or a kernel of it that is not launched so.
+    #[error("custom kernels: {reason}")]
+    Custom {
+        /// What is wrong with it, or the compiler's words.
+        reason: String,
+    },
     /// There is no driver, or no device, to run on.
     #[error("no usable GPU: {reason}\nhint: {hint}")]
     NoDevice {

@@ -1,9 +1,11 @@
 //! Matrix products.
 
 use crate::machine::Kind;
-use crate::{Error, Machine, Result, Type, View, ViewMut};
+use crate::{Activation, Error, Machine, Result, Type, View, ViewMut, activation_forward};
 
 const NAME: &str = "gemm";
+/// What the device's library wants rows of values before GELU to be a multiple of.
+const EIGHTS: usize = 8;
 
 /// A matrix of bf16, by rows, as a factor; several of one shape make a batch.
 #[derive(Debug, Clone, Copy)]
@@ -117,6 +119,9 @@ impl<'a> Gemm<'a> {
 
     fn check(&self) -> Result<()> {
         let &Self { m, n, k, batch, .. } = self;
+        if k == 0 {
+            return Err(Error::shape(NAME, format!("{m} x {n} sums of no products")));
+        }
         self.a.check("a", batch, m, k)?;
         self.b.check("b", batch, k, n)?;
         let stride = self.to_stride.unwrap_or(n);
@@ -143,7 +148,13 @@ impl<'a> Gemm<'a> {
                 bias.expect(NAME, "bias", Type::Bf16, n)?;
                 before.expect(NAME, "before", Type::Bf16, m * n)?;
             }
-            Epilogue::GeluGradient(before) => before.expect(NAME, "before", Type::Bf16, m * n)?,
+            Epilogue::GeluGradient(before) => {
+                before.expect(NAME, "before", Type::Bf16, m * n)?;
+                if !n.is_multiple_of(EIGHTS) {
+                    let reason = format!("GELU's gradient needs rows of whole eights, not of {n}");
+                    return Err(Error::shape(NAME, reason));
+                }
+            }
         }
         if batch != 1 || stride != n || self.accumulate || self.to.type_() != Type::Bf16 {
             let reason = "an epilogue is for one matrix of bf16 that is written, not added to";
@@ -164,6 +175,9 @@ pub fn gemm(machine: &Machine, product: Gemm<'_>) -> Result<()> {
         return Ok(());
     }
     let Gemm { m, n, k, batch, .. } = product;
+    if matches!(product.epilogue, Epilogue::BiasGelu(..)) && !n.is_multiple_of(EIGHTS) {
+        return in_two_steps(machine, product);
+    }
     machine.count_flops(2 * (batch * m * n * k) as u64);
     let name = || format!("gemm {batch}x{m}x{n}x{k}");
     machine.metered(name, || match *machine.0 {
@@ -175,6 +189,15 @@ pub fn gemm(machine: &Machine, product: Gemm<'_>) -> Result<()> {
         #[cfg(feature = "cuda")]
         Kind::Cuda(ref device) => device.gemm(product),
     })
+}
+
+/// GELU after the product, not in it.
+fn in_two_steps(machine: &Machine, product: Gemm<'_>) -> Result<()> {
+    let Gemm { m, n, k, a, b, mut to, scale, epilogue, .. } = product;
+    let Epilogue::BiasGelu(bias, mut before) = epilogue else { return Ok(()) };
+    let biased = Gemm::new((m, n, k), a, b, before.reborrow());
+    gemm(machine, Gemm { scale, epilogue: Epilogue::Bias(bias), ..biased })?;
+    activation_forward(machine, Activation::Gelu, &before.as_view(), &mut to)
 }
 
 #[cfg(feature = "emulator")]

@@ -16,6 +16,7 @@
 
 mod activation;
 mod attention;
+mod custom;
 #[cfg(feature = "cuda")]
 mod device;
 mod elementwise;
@@ -42,6 +43,9 @@ pub use activation::{
     Activation, activation_backward, activation_forward, swiglu_backward, swiglu_forward,
 };
 pub use attention::{AttentionSizes, attention_backward, attention_forward};
+#[cfg(feature = "cuda")]
+pub use custom::{CustomImage, compile_custom};
+pub use custom::{CustomArgument, CustomKernel, CustomKernels, CustomSource, Grid};
 pub use elementwise::{add, round_to_bf16};
 pub use embedding::{embedding_backward, embedding_forward};
 pub use error::{Error, Result};
@@ -61,7 +65,8 @@ pub use norm::{layer_norm_backward, layer_norm_forward, rms_norm_backward, rms_n
 pub use optimizer::{AdamWSettings, AdamWTensor, LionSettings, LionTensor, adamw, lion};
 pub use reduction::{Tensors, column_sums, scale_by, sum, sum_of_squares};
 pub use rotary::{
-    QkSizes, RotarySizes, qk_norm_backward, qk_norm_forward, qk_norm_rotary_backward,
-    qk_norm_rotary_forward, rotary, rotary_table,
+    QkSizes, RotarySizes, qk_norm_backward, qk_norm_backward_in_place, qk_norm_forward,
+    qk_norm_rotary_backward, qk_norm_rotary_backward_in_place, qk_norm_rotary_forward, rotary,
+    rotary_in_place, rotary_table,
 };
 pub use step_tables::StepTables;

@@ -82,7 +82,9 @@ pub(crate) fn sum_partials(
     if first.len() > columns || (rest > 0 && second.is_none()) {
         return Err(Error::shape(NAME, "the columns have no places"));
     }
-    let launch = Launch::line("sum_partials", columns.div_ceil(FINAL_COLUMNS), FINAL_THREADS);
+    // A warp has at least four parts, where there are as many.
+    let warps = parts.div_ceil(4).clamp(1, FINAL_THREADS as usize / 32) as u32;
+    let launch = Launch::line("sum_partials", columns.div_ceil(FINAL_COLUMNS), 32 * warps);
     let (n_parts, n_columns) = (count(NAME, "parts", parts)?, count(NAME, "columns", columns)?);
     let n_first = count(NAME, "columns", first.len())?;
     let first = &*first;

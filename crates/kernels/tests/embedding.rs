@@ -60,7 +60,9 @@ fn check(machine: &Machine, (rows, channels): (usize, usize), tokens: &[u32]) {
     let dy = noise(tokens.len() * channels, 5);
     let old = noise(rows * channels, 6);
     let mut want = vec![0.0; rows * channels];
+    let mut is_met = vec![false; rows];
     for (&token, row) in tokens.iter().zip(rounded_all(&dy).chunks_exact(channels)) {
+        is_met[token as usize] = true;
         let of_token = &mut want[token as usize * channels..][..channels];
         of_token.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
     }
@@ -69,8 +71,7 @@ fn check(machine: &Machine, (rows, channels): (usize, usize), tokens: &[u32]) {
     let got = gradient(machine, (rows, channels), tokens, &dy, None);
     assert_close(&what, &got, &want, 2e-6);
     for (row, sums) in got.chunks_exact(channels).enumerate() {
-        let is_met = tokens.contains(&(row as u32));
-        assert!(is_met || sums.iter().all(|&x| x == 0.0), "{what}: row {row} has no token");
+        assert!(is_met[row] || sums.iter().all(|&x| x == 0.0), "{what}: row {row} has no token");
     }
     let more: Vec<f64> = want.iter().zip(&old).map(|(sum, &old)| sum + f64::from(old)).collect();
     let added = gradient(machine, (rows, channels), tokens, &dy, Some(&old));

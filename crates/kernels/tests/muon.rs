@@ -23,8 +23,9 @@ const SETTINGS: MuonSettings = MuonSettings {
     polynomial: Polynomial::Quintic,
 };
 
-/// Of every shape, and several of some; the fourth, in three parts, makes three more squares.
-const SHAPES: [(usize, usize, usize); 10] = [
+/// Of every shape, and several of some; the fourth, in three parts, makes three more squares, and the
+/// parts of the last start at odd addresses.
+const SHAPES: [(usize, usize, usize); 11] = [
     (32, 32, 1),
     (64, 24, 1),
     (24, 64, 1),
@@ -35,6 +36,7 @@ const SHAPES: [(usize, usize, usize); 10] = [
     (64, 130, 1),
     (24, 64, 1),
     (1, 1, 1),
+    (15, 5, 3),
 ];
 
 /// A matrix by rows.
@@ -134,7 +136,7 @@ impl State {
         Self {
             parameter: machine.upload_f32(Type::F32, &values).unwrap(),
             momentum: machine.zeros(Type::F32, size).unwrap(),
-            shadow: (idx % 2 == 0).then(|| machine.scratch(Type::Bf16, size).unwrap()),
+            shadow: idx.is_multiple_of(2).then(|| machine.scratch(Type::Bf16, size).unwrap()),
             want: values.iter().copied().map(f64::from).collect(),
             want_momentum: vec![0.0; size],
         }
@@ -211,8 +213,8 @@ fn by_definition(
 
 fn settings_of(idx: usize) -> MuonSettings {
     MuonSettings {
-        nesterov: idx % 3 != 0,
-        weight_decay: if idx % 2 == 0 { 0.0 } else { 0.1 },
+        nesterov: !idx.is_multiple_of(3),
+        weight_decay: if idx.is_multiple_of(2) { 0.0 } else { 0.1 },
         learning_rate: 0.02 / (idx + 1) as f64,
         parts: SHAPES[idx].2,
         // The second matrix of 24 x 64 goes another way than the first.

@@ -9,7 +9,8 @@ use forerunner_kernels::{
 };
 use support::{assert_close, machines, noise, rounded, rounded_all};
 
-const EPSILON: f32 = 1e-5;
+/// Large, so that it is seen in the results.
+const EPSILON: f32 = 1e-2;
 /// Results are rounded to bf16: at most 2⁻⁹ of each, about 1e-3 by norm.
 const BF16: f64 = 3e-3;
 /// Sums in single precision of numbers that cancel in part.
@@ -119,10 +120,10 @@ macro_rules! to {
 const SIZES: [(usize, usize); 22] = [
     (5, 1),
     (4, 7),
-    (300, 13),
+    (70, 13),
     (3, 33),
     (1, 8),
-    (300, 24),
+    (140, 24),
     (3, 256),
     (45, 264),
     (3, 512),

@@ -48,7 +48,7 @@ impl State {
             parameter: machine.upload_f32(Type::F32, &values).unwrap(),
             first: machine.zeros(Type::F32, size).unwrap(),
             second: machine.zeros(Type::F32, size).unwrap(),
-            shadow: (idx % 2 == 0).then(|| machine.scratch(Type::Bf16, size).unwrap()),
+            shadow: idx.is_multiple_of(2).then(|| machine.scratch(Type::Bf16, size).unwrap()),
             start: want.clone(),
             want,
             moments: (vec![0.0; size], vec![0.0; size]),
@@ -170,11 +170,11 @@ fn run(
 /// Settings of a tensor: all four kinds of caution, with and without decay.
 fn settings_of(idx: usize, step: usize) -> AdamWSettings {
     AdamWSettings {
-        weight_decay: if idx % 3 == 0 { 0.0 } else { 0.5 },
+        weight_decay: if idx.is_multiple_of(3) { 0.0 } else { 0.5 },
         learning_rate: 0.02 / (idx + step) as f64,
         step,
-        cautious_update: idx / 2 % 2 == 0,
-        cautious_decay: idx % 2 == 0,
+        cautious_update: (idx / 2).is_multiple_of(2),
+        cautious_decay: idx.is_multiple_of(2),
         ..PLAIN
     }
 }

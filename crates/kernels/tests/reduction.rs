@@ -81,7 +81,7 @@ fn squares_of_many_tensors_add_up() {
         let tensors: Vec<(Type, Vec<f32>)> = (0u64..)
             .zip(lengths)
             .map(|(seed, len)| {
-                let type_ = if seed % 2 == 0 { Type::F32 } else { Type::Bf16 };
+                let type_ = if seed.is_multiple_of(2) { Type::F32 } else { Type::Bf16 };
                 let scale = 1.0 + seed as f32;
                 (type_, noise(len, seed).iter().map(|x| scale * x).collect())
             })

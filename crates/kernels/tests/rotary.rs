@@ -4,8 +4,9 @@
 mod support;
 
 use forerunner_kernels::{
-    Machine, QkSizes, RotarySizes, Type, qk_norm_backward, qk_norm_forward,
-    qk_norm_rotary_backward, qk_norm_rotary_forward, rotary, rotary_table,
+    Machine, QkSizes, RotarySizes, Type, qk_norm_backward, qk_norm_backward_in_place,
+    qk_norm_forward, qk_norm_rotary_backward, qk_norm_rotary_backward_in_place,
+    qk_norm_rotary_forward, rotary, rotary_in_place, rotary_table,
 };
 use support::{assert_close, machines, noise, rounded, rounded_all};
 
@@ -90,8 +91,8 @@ fn pulled_back(head: &[f64], slopes: &[f64], factor: f64) -> Vec<f64> {
     head.iter().zip(slopes).map(|(x, d)| factor * (d * scale - x * tilt)).collect()
 }
 
-fn input(sizes: RotarySizes, seed: u64) -> Vec<f32> {
-    noise(len(sizes), seed).iter().map(|x| rounded(2.0 * x + 0.25)).collect()
+fn input(sizes: RotarySizes, size: f32) -> Vec<f32> {
+    noise(len(sizes), 1).iter().map(|x| rounded(size * (2.0 * x + 0.25))).collect()
 }
 
 fn heads_of(values: &[f64], sizes: RotarySizes, idx: usize) -> &[f64] {
@@ -134,7 +135,7 @@ fn tables_hold_the_angles() {
 fn pairs_turn_and_turn_back() {
     for machine in machines() {
         for sizes in SIZES {
-            let x = input(sizes, 1);
+            let x = input(sizes, 1.0);
             let table = rotary_table(sizes.length, sizes.head_width, BASE);
             let on_x = machine.upload_f32(Type::Bf16, &x).unwrap();
             let table = machine.upload_f32(Type::F32, &table).unwrap();
@@ -147,19 +148,22 @@ fn pairs_turn_and_turn_back() {
                 });
                 let got = machine.download(&y.view()).unwrap();
                 assert_close(&format!("{sizes:?}"), &got, &want, BF16);
+                let mut qkv = machine.upload_f32(Type::Bf16, &x).unwrap();
+                rotary_in_place(&machine, sizes, table, back, &mut qkv.view_mut()).unwrap();
+                assert_eq!(machine.download(&qkv.view()).unwrap(), got, "{sizes:?} in place");
             }
         }
     }
 }
 
 /// Forward and backward of the norm alone, or of the norm and the turn.
-fn check_norms(machine: &Machine, sizes: RotarySizes, offset: usize, turn: bool) {
+fn check_norms(machine: &Machine, sizes: RotarySizes, offset: usize, size: f32, turn: bool) {
     let what = |part: &str| format!("{part} of {sizes:?}, turned: {turn}");
     let upload = |values: &[f32]| {
         let values = [&vec![f32::NAN; offset], values].concat();
         machine.upload_f32(Type::Bf16, &values).unwrap()
     };
-    let (x, dy) = (input(sizes, 1), noise(len(sizes), 2));
+    let (x, dy) = (input(sizes, size), noise(len(sizes), 2));
     let (on_x, on_dy) = (upload(&x), upload(&dy));
     let all = offset..offset + x.len();
     let (on_x, on_dy) = (on_x.view().part(all.clone()), on_dy.view().part(all.clone()));
@@ -181,7 +185,8 @@ fn check_norms(machine: &Machine, sizes: RotarySizes, offset: usize, turn: bool)
         qk_norm_forward(machine, sizes, SCALE, &on_x, y_to, scales_to).unwrap();
         qk_norm_backward(machine, sizes, SCALE, &on_x, &scales.view(), &on_dy, dx_to).unwrap();
     }
-    let (x, dy) = (rounded_all(&x), rounded_all(&dy));
+    let dy_values = dy;
+    let (x, dy) = (rounded_all(&x), rounded_all(&dy_values));
     let want = change_heads(&x, sizes, |_, head, factor, position| {
         let head = normalised(head, factor);
         if turn { turned(&head, position, 1.0) } else { head }
@@ -192,7 +197,21 @@ fn check_norms(machine: &Machine, sizes: RotarySizes, offset: usize, turn: bool)
         let slopes = if turn { turned(slopes, position, -1.0) } else { slopes.to_vec() };
         pulled_back(heads_of(&x, sizes, idx), &slopes, factor)
     });
-    assert_close(&what("dx"), &machine.download(&dx.view().part(all)).unwrap(), &want, BF16);
+    let got = machine.download(&dx.view().part(all.clone())).unwrap();
+    assert_close(&what("dx"), &got, &want, BF16);
+    // The same where the gradient was.
+    let mut dx = upload(&dy_values);
+    let (mut dx_all, scales_view) = (dx.view_mut(), &scales.view());
+    let dx_to = &mut dx_all.part(all.clone());
+    if turn {
+        qk_norm_rotary_backward_in_place(machine, sizes, SCALE, table, &on_x, scales_view, dx_to)
+            .unwrap();
+    } else {
+        let sizes = qk_sizes(sizes);
+        qk_norm_backward_in_place(machine, sizes, SCALE, &on_x, scales_view, dx_to).unwrap();
+    }
+    let in_place = machine.download(&dx.view().part(all)).unwrap();
+    assert_eq!(in_place, got, "{}", what("dx in place"));
     let slots = x.chunks_exact(sizes.head_width).enumerate();
     let want: Vec<f64> = slots
         .filter(|(idx, _)| idx % (3 * sizes.heads) < 2 * sizes.heads)
@@ -205,11 +224,13 @@ fn check_norms(machine: &Machine, sizes: RotarySizes, offset: usize, turn: bool)
 fn queries_and_keys_get_one_length() {
     for machine in machines() {
         for sizes in SIZES {
-            check_norms(&machine, sizes, 0, false);
+            check_norms(&machine, sizes, 0, 1.0, false);
+            // So small that what is added to the mean square is seen.
+            check_norms(&machine, sizes, 0, 1e-3, false);
         }
-        check_norms(&machine, sizes(2, 3, 2, 16), 1, false);
+        check_norms(&machine, sizes(2, 3, 2, 16), 1, 1.0, false);
         // Only turning needs halves.
-        check_norms(&machine, sizes(2, 3, 2, 5), 0, false);
+        check_norms(&machine, sizes(2, 3, 2, 5), 0, 1.0, false);
     }
 }
 
@@ -217,9 +238,11 @@ fn queries_and_keys_get_one_length() {
 fn both_in_one_pass() {
     for machine in machines() {
         for sizes in SIZES {
-            check_norms(&machine, sizes, 0, true);
+            check_norms(&machine, sizes, 0, 1.0, true);
+            // So small that what is added to the mean square is seen.
+            check_norms(&machine, sizes, 0, 1e-3, true);
         }
-        check_norms(&machine, sizes(2, 3, 2, 16), 1, true);
+        check_norms(&machine, sizes(2, 3, 2, 16), 1, 1.0, true);
     }
 }
 

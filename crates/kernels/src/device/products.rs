@@ -10,7 +10,7 @@ use cudarc::driver::CudaStream;
 
 use super::{Allocation, Device, failed};
 use crate::gemm::{Epilogue, Gemm};
-use crate::{Result, Type};
+use crate::{Error, Result, Type};
 
 /// Bytes that a product may use beside its operands: what NVIDIA advises for Hopper.
 const WORKSPACE: usize = 32 << 20;
@@ -86,6 +86,10 @@ impl Drop for Plan {
 
 impl Products {
     pub(super) fn new(stream: &Arc<CudaStream>) -> Result<Self> {
+        super::require_library(
+            &["libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so"],
+            "install the CUDA libraries, or name their folder in FORERUNNER_CUDA_LIBS",
+        )?;
         let handle = Handle(result::create_handle().map_err(failed("cublasLtCreate"))?);
         // SAFETY: the workspace is written by the library before it is read.
         let address =
@@ -100,7 +104,11 @@ impl Products {
         if let Some(plan) = plans.get(&kind) {
             return Ok(Arc::clone(plan));
         }
-        let plan = Arc::new(Plan::new(&self.handle, kind).map_err(failed("cublasLt"))?);
+        let plan = Plan::new(&self.handle, kind).map_err(|error| {
+            let Kind { m, n, k, batch, .. } = kind;
+            Error::device(format!("gemm of {batch} x {m} x {n} x {k}"), error)
+        })?;
+        let plan = Arc::new(plan);
         plans.insert(kind, Arc::clone(&plan));
         Ok(plan)
     }
@@ -130,20 +138,29 @@ impl Device {
         };
         let factors = [a.values.address(), b.values.address()];
         let addresses = [factors[0], factors[1], to.address(), added, bias, kept];
-        let lowest = addresses.iter().fold(256, |bits, address| bits | address);
+        // Later matrices of a batch are no better aligned than the steps between them.
+        let strides = [a.stored(m, k).2, b.stored(k, n).2, to_stride.unwrap_or(n)];
+        let steps = [
+            a.stored(m, k).0 * strides[0] * a.values.type_().bytes(),
+            b.stored(k, n).0 * strides[1] * b.values.type_().bytes(),
+            m * strides[2] * to.type_().bytes(),
+        ];
+        let steps = if batch > 1 { steps.map(|step| step as u64) } else { [0; 3] };
+        let lowest = addresses.iter().chain(&steps).fold(256, |bits, address| bits | address);
         let plan = self.products.plan(Kind {
             m,
             n,
             k,
             batch,
             transposed: (a.transposed, b.transposed),
-            strides: [a.stored(m, k).2, b.stored(k, n).2, to_stride.unwrap_or(n)],
+            strides,
             single_precision: to.type_() == Type::F32,
             accumulate: accumulate || plus.is_some(),
             epilogue: code as u32,
             alignment: 1 << lowest.trailing_zeros(),
         })?;
         let guard = plan.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        self.enter()?;
         // SAFETY: sizes were checked against the views, which live until the product is queued, and
         // whose memory is freed on the same stream, in order. The library copies the description.
         unsafe {
@@ -238,7 +255,7 @@ impl Plan {
                 set(&plan, Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, &(n as i64))?;
             }
         }
-        plan.algorithm = choose(handle, &plan, kind.alignment)?;
+        plan.algorithm = choose(handle, &plan, kind)?;
         Ok(plan)
     }
 }
@@ -276,7 +293,7 @@ fn layout(
 fn choose(
     handle: &Handle,
     plan: &Plan,
-    alignment: u32,
+    kind: Kind,
 ) -> std::result::Result<sys::cublasLtMatmulAlgo_t, result::CublasError> {
     use sys::cublasLtMatmulPreferenceAttributes_t as Attribute;
     let preference = result::create_matmul_pref()?;
@@ -297,7 +314,14 @@ fn choose(
         size_of::<usize>(),
     );
     for attribute in alignments {
-        let value = std::ptr::from_ref(&alignment).cast();
+        let value = std::ptr::from_ref(&kind.alignment).cast();
+        chosen = chosen.and_then(|()| set(attribute, value, size_of::<u32>()));
+    }
+    if !kind.single_precision {
+        // Long sums may be cut into shares, but those are not to be rounded to bf16.
+        let scheme = sys::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE as u32;
+        let attribute = Attribute::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK;
+        let value = std::ptr::from_ref(&scheme).cast();
         chosen = chosen.and_then(|()| set(attribute, value, size_of::<u32>()));
     }
     let chosen = chosen.and_then(|()| {

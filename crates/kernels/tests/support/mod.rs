@@ -1,5 +1,6 @@
 //! What the tests of all operations share.
 #![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(clippy::print_stderr, reason = "tests skip aloud where there is no device")]
 
 use forerunner_kernels::Machine;
 
