@@ -94,7 +94,7 @@ impl Stage {
             settle_access_times(policy, self.start.argv.first().map(Path::new));
         }
         pin(policy)?;
-        rlimits::apply(&policy.limits, layers.user_namespace).map_err(|error| {
+        rlimits::apply(policy, layers.user_namespace).map_err(|error| {
             Failure::floor("resource limits", error, "raise the limits of the calling shell")
         })?;
         layers.rlimits = true;
@@ -114,7 +114,7 @@ impl Stage {
         let policy = &self.start.policy;
         if self.entered != Entered::Nothing {
             let writable = policy.work_dir_writable.then_some(policy.work_dir.as_path());
-            let mounts = namespaces::arrange_mounts(writable);
+            let mounts = namespaces::arrange_mounts(writable, policy.gpu.is_some());
             layers.user_namespace = self.entered == Entered::WithUser;
             layers.pid_namespace = true;
             layers.network_namespace = true;
@@ -143,6 +143,8 @@ impl Stage {
             landlock_abi: abi,
             signals_stay_inside: abi >= 6 || layers.pid_namespace,
             chmod_is_harmless: layers.read_only_view,
+            gpu: policy.gpu.is_some(),
+            trap_refused: policy.trap_refused,
         })?;
         layers.seccomp = true;
         Ok(())
@@ -178,7 +180,7 @@ fn connect_stdin(stdin: &OwnedFd) -> io::Result<()> {
 /// one is older than the last change or a day, so what the program reads of these leaves no trace for
 /// a later program to see. Where everything is noted (`strictatime`) this does not help.
 fn settle_access_times(policy: &Policy, program: Option<&Path>) {
-    let named = policy.read_only.iter().map(|path| path.as_path()).chain(program);
+    let named = policy.readable().map(|path| path.as_path()).chain(program);
     for path in named {
         // What cannot be read now cannot be read later.
         if path.is_dir() {

@@ -61,6 +61,14 @@ pub enum Error {
     /// The process has ended and has no clock any more.
     #[error("the sandboxed process has ended: its CPU clock can only be read while it runs")]
     Ended,
+    /// There is no GPU to give, or not all of one.
+    #[error("cannot give a program a GPU: {reason}\nhint: {hint}")]
+    Gpu {
+        /// What is missing.
+        reason: String,
+        /// What the user can do.
+        hint: String,
+    },
     /// `FORERUNNER_SANDBOX_LAYERS` holds an unknown value.
     #[error("unknown value `{0}` in FORERUNNER_SANDBOX_LAYERS (known: all, floor)")]
     UnknownLayers(String),
@@ -69,6 +77,10 @@ pub enum Error {
 impl Error {
     pub(crate) fn policy(message: impl Into<String>) -> Self {
         Self::Policy(message.into())
+    }
+
+    pub(crate) fn gpu(reason: impl Into<String>, hint: &str) -> Self {
+        Self::Gpu { reason: reason.into(), hint: hint.to_owned() }
     }
 }
 

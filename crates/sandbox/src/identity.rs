@@ -45,7 +45,7 @@ impl Identity {
                 Failure::setup(&format!("cannot own `{}`", policy.work_dir.display()), error)
             })?;
         }
-        let paths = policy.read_only.iter().chain([&policy.work_dir]).map(|path| path.as_path());
+        let paths = policy.readable().chain([&policy.work_dir]).map(|path| path.as_path());
         match paths.chain(program).find(|path| !reachable_by_others(path)) {
             None => Ok(Self::Nobody { keep: None }),
             Some(path) => match capability_to_read() {

@@ -14,7 +14,11 @@ use landlock::{
     Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
 };
 
-use crate::{Policy, Profile, elf_interpreter, error::Failure};
+use crate::{
+    Gpu, Policy, Profile, elf_interpreter,
+    error::Failure,
+    gpu::{OWN_FILES, OWN_THREADS},
+};
 
 const HINT: &str = "use kernel 5.13 or newer with Landlock enabled (boot parameter \
                     `lsm=landlock,…`; containers: a runtime that permits its calls)";
@@ -127,6 +131,7 @@ fn grants(
             grants.extend(policy.read_only.iter().map(|path| (path.clone(), read)));
             let loader = program.map(|program| loader(policy, program)).transpose()?.flatten();
             grants.extend(loader.map(|loader| (loader, execute)));
+            grants.extend(policy.gpu.iter().flat_map(|gpu| gpu_grants(gpu, abi)));
         }
         Profile::Tool => {
             let access = read | AccessFs::Execute;
@@ -134,6 +139,22 @@ fn grants(
         }
     }
     Ok(grants)
+}
+
+/// What belongs to a GPU. Control of devices (`ioctl`) is judged from version 5 on; before, whoever
+/// can open a device can control it, and only these can be opened.
+fn gpu_grants(gpu: &Gpu, abi: ABI) -> Vec<(PathBuf, BitFlags<AccessFs>)> {
+    let read = AccessFs::ReadFile | AccessFs::ReadDir;
+    let control = BitFlags::from(AccessFs::IoctlDev) & AccessFs::from_all(abi);
+    let device = AccessFs::ReadFile | AccessFs::WriteFile | control;
+    let mut grants: Vec<_> = gpu.nodes.iter().map(|node| (node.clone(), device)).collect();
+    grants.extend(gpu.libraries.iter().map(|path| (path.clone(), read)));
+    // A private /proc may lack what the machine's has.
+    let own = OWN_FILES.iter().map(PathBuf::from);
+    let information = gpu.information.iter().cloned().chain(own).filter(|path| path.exists());
+    grants.extend(information.map(|path| (path, read)));
+    grants.push((OWN_THREADS.into(), read | AccessFs::WriteFile));
+    grants
 }
 
 /// The dynamic loader, if `program` names one that was granted anyway. The program's file is

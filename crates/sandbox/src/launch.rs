@@ -128,6 +128,7 @@ fn launch(
         program_pid,
         profile: policy.profile,
         limits: policy.limits,
+        gpu: policy.gpu.is_some(),
         disk: policy.work_dir_writable.then(|| DiskUsage::new(&policy.work_dir, &policy.limits)),
         layers: layers.clone(),
     };

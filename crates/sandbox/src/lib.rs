@@ -34,6 +34,12 @@
 //! host (`watchdog`) enforces wall time, CPU time and memory of the whole tree. [`Layers`] says what
 //! was active; [`probe`] finds out beforehand.
 //!
+//! # A GPU
+//!
+//! A program may be given one NVIDIA GPU ([`Gpu`], [`Policy::give_gpu`]): its device nodes, the
+//! driver's libraries, and the few system calls that the driver needs besides. Nothing changes for
+//! who is given none. What is *not* isolated then is said in `docs/sandbox.md`.
+//!
 //! # What a hostile program can still do
 //!
 //! - Use all it was given: its core, its memory, its time, its space on the disk (polled, so a
@@ -53,6 +59,7 @@
 #![expect(unsafe_code, reason = "system calls that neither std nor nix wrap, each justified")]
 
 mod error;
+mod gpu;
 mod layers;
 mod outcome;
 mod policy;
@@ -63,6 +70,7 @@ mod disk_usage;
 mod launch;
 mod message;
 mod process_tree;
+mod shared_memory;
 mod watchdog;
 
 mod confine;
@@ -77,6 +85,7 @@ mod syscalls;
 
 pub use child::Child;
 pub use error::Error;
+pub use gpu::{Gpu, GpuPaths};
 pub use launch::{run, spawn};
 pub use layers::{Layers, probe};
 pub use outcome::{Finished, Outcome};

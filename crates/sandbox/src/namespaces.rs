@@ -63,8 +63,9 @@ pub(crate) struct Mounts {
 }
 
 /// Rearranges the mounts, in a process of the new process namespace: a `/proc` that shows only
-/// this namespace, and everything read-only but a writable work directory.
-pub(crate) fn arrange_mounts(writable: Option<&Path>) -> Mounts {
+/// this namespace, and everything read-only but a writable work directory. With `names_threads` the
+/// names of threads in `/proc` can be written as well; Landlock keeps that to the program's own.
+pub(crate) fn arrange_mounts(writable: Option<&Path>, names_threads: bool) -> Mounts {
     let mut mounts = Mounts::default();
     let none = None::<&str>;
     // Without this, what follows would show outside.
@@ -73,16 +74,19 @@ pub(crate) fn arrange_mounts(writable: Option<&Path>) -> Mounts {
     }
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mounts.private_proc = mount(Some("proc"), "/proc", Some("proc"), flags, none).is_ok();
-    mounts.read_only_view = make_read_only(writable).is_ok();
+    mounts.read_only_view = make_read_only(writable, names_threads).is_ok();
     mounts
 }
 
 /// The work directory becomes a mount of its own first and is then spared.
-fn make_read_only(writable: Option<&Path>) -> io::Result<()> {
+fn make_read_only(writable: Option<&Path>, names_threads: bool) -> io::Result<()> {
     if let Some(path) = writable {
         mount(Some(path), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
     }
     set_read_only(Path::new("/"), true)?;
+    if names_threads {
+        set_read_only(Path::new("/proc"), false)?;
+    }
     writable.map_or(Ok(()), |path| set_read_only(path, false))
 }
 

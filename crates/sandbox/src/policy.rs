@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::{Error, Gpu};
 
 /// Everything a sandboxed process is given. What is not named here it does not get.
 ///
@@ -54,6 +54,14 @@ pub struct Policy {
     /// trusts with network, files and secrets, so that its mistakes stay where they belong.
     #[serde(default)]
     pub writes_only: Option<Vec<PathBuf>>,
+    /// One GPU, for a [`Profile::Program`]; set it with [`Policy::give_gpu`].
+    #[serde(default)]
+    pub gpu: Option<Gpu>,
+    /// Answer refused system calls with the signal SIGSYS instead of an error, which ends the
+    /// process unless it handles the signal. Stricter, never weaker: for finding out what an honest
+    /// program would need (`examples/refused.rs`).
+    #[serde(default)]
+    pub trap_refused: bool,
 }
 
 /// Which family of system calls the process may use.
@@ -112,14 +120,33 @@ impl Policy {
             cores: Vec::new(),
             unsafe_no_sandbox: false,
             writes_only: None,
+            gpu: None,
+            trap_refused: false,
         }
+    }
+
+    /// Gives the program `gpu`, with the environment variables that go with it. Variables of the
+    /// same names that are set already stay as they are.
+    pub fn give_gpu(&mut self, gpu: Gpu) {
+        for (key, value) in gpu.environment() {
+            if self.env.iter().all(|(name, _)| *name != key) {
+                self.env.push((key, value));
+            }
+        }
+        self.gpu = Some(gpu);
+    }
+
+    /// Everything that may be read by name outside `work_dir`, `/dev`, `/proc` and `/sys`.
+    pub(crate) fn readable(&self) -> impl Iterator<Item = &PathBuf> {
+        self.read_only.iter().chain(self.gpu.iter().flat_map(|gpu| &gpu.libraries))
     }
 
     /// Refuses policies that cannot be enforced or that would hand out more than they say.
     pub(crate) fn check(&self, argv: &[OsString]) -> Result<(), Error> {
         let program = argv.first().ok_or_else(|| Error::policy("the command line is empty"))?;
         let paths = [program.as_os_str(), self.work_dir.as_os_str()].into_iter();
-        let named = self.read_only.iter().chain(self.writes_only.iter().flatten());
+        let of_gpu = self.gpu.iter().flat_map(Gpu::paths);
+        let named = self.read_only.iter().chain(self.writes_only.iter().flatten()).chain(of_gpu);
         for path in paths.chain(named.map(|path| path.as_os_str())) {
             check_path(path)?;
         }
@@ -128,6 +155,9 @@ impl Policy {
                 "`writes_only` is for commands without a sandbox; a sandboxed one writes below its \
                  work_dir",
             ));
+        }
+        if self.gpu.is_some() && self.profile != Profile::Program {
+            return Err(Error::policy("a GPU is given to programs, not to tools"));
         }
         if self.work_dir_writable && self.work_dir.components().count() < 3 {
             return Err(Error::policy(format!(
@@ -247,6 +277,23 @@ mod tests {
         check(|p| p.env.push(("A=B".into(), "c".into())), program, "environment variable");
         check(|p| p.limits.open_files = 3, program, "open_files at least 8");
         check(|p| p.writes_only = Some(Vec::new()), program, "commands without a sandbox");
+        let gpu = |p: &mut Policy, node: &str| {
+            p.gpu = Some(Gpu {
+                minor: 0,
+                uuid: None,
+                nodes: vec![node.into()],
+                information: vec!["/proc/devices".into()],
+                libraries: Vec::new(),
+                library_folders: Vec::new(),
+            });
+        };
+        check(|p| gpu(p, "/dev/nvidia0"), program, "ok");
+        check(|p| gpu(p, "/dev/../etc/shadow"), program, "not an absolute path");
+        let to_a_tool = |p: &mut Policy| {
+            gpu(p, "/dev/nvidia0");
+            p.profile = Profile::Tool;
+        };
+        check(to_a_tool, program, "a GPU is given to programs");
         let writable_top_level = |p: &mut Policy| {
             p.work_dir = "/tmp".into();
             p.work_dir_writable = true;

@@ -15,13 +15,22 @@
 //! are per process. The watchdog's poll of the whole tree is the limit proper; these bound what
 //! can happen between two polls.
 //!
+//! With a GPU some of this cannot hold: its driver reserves address space as large as the memory of
+//! device and host together, keeps data in files in memory, and has threads of its own.
+//!
+//! | limit | with a GPU |
+//! | --- | --- |
+//! | `DATA`, `AS` | none: resident memory and shared mappings are polled (see `watchdog`) |
+//! | `FSIZE` | at least `Gpu::MEMORY_FILE_BYTES` |
+//! | `NPROC` | `Gpu::TASKS` more |
+//!
 //! Not bounded here: the number of files and so the sum of their sizes. The watchdog looks at those.
 
 use std::io;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::{Limits, children};
+use crate::{Gpu, Policy, children};
 
 /// The init and pid 1 of a process namespace count as tasks of their user namespace.
 const OWN_TASKS: u64 = 2;
@@ -32,16 +41,23 @@ const TASKS_OF_OTHERS: u64 = 64;
 
 /// Applies all limits to the calling process. Its own user namespace, if it has one, does its own
 /// counting of tasks.
-pub(crate) fn apply(limits: &Limits, user_namespace: bool) -> io::Result<()> {
+pub(crate) fn apply(policy: &Policy, user_namespace: bool) -> io::Result<()> {
+    let limits = &policy.limits;
     let memory = limits.memory_bytes;
-    let data = memory.saturating_add(memory / 4).saturating_add(256 << 20);
-    let address_space = memory.saturating_mul(2).saturating_add(8 << 30);
+    let mut data = memory.saturating_add(memory / 4).saturating_add(256 << 20);
+    let mut address_space = memory.saturating_mul(2).saturating_add(8 << 30);
+    let (mut tasks, mut file_bytes) = (limits.processes, limits.file_bytes);
+    if policy.gpu.is_some() {
+        (data, address_space) = (u64::MAX, u64::MAX);
+        tasks = tasks.saturating_add(Gpu::TASKS);
+        file_bytes = file_bytes.max(Gpu::MEMORY_FILE_BYTES);
+    }
     let others = if user_namespace { OWN_TASKS } else { count_tasks()? + TASKS_OF_OTHERS };
     let fixed = [
         (Resource::RLIMIT_DATA, data),
         (Resource::RLIMIT_AS, address_space),
-        (Resource::RLIMIT_NPROC, limits.processes.saturating_add(others)),
-        (Resource::RLIMIT_FSIZE, limits.file_bytes),
+        (Resource::RLIMIT_NPROC, tasks.saturating_add(others)),
+        (Resource::RLIMIT_FSIZE, file_bytes),
         (Resource::RLIMIT_NOFILE, limits.open_files),
         (Resource::RLIMIT_CORE, 0),
         (Resource::RLIMIT_MEMLOCK, 0),

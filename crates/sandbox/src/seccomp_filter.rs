@@ -15,7 +15,9 @@ use seccompiler::{
 use crate::{
     Profile,
     error::Failure,
-    syscalls::{COMMON, COMMON_LEGACY, NOT_IMPLEMENTED, TOOL, TOOL_LEGACY},
+    syscalls::{
+        COMMON, COMMON_LEGACY, GPU, GPU_FCNTL, GPU_REQUESTS, NOT_IMPLEMENTED, TOOL, TOOL_LEGACY,
+    },
 };
 
 const HINT: &str = "use a kernel with seccomp filters (CONFIG_SECCOMP_FILTER)";
@@ -35,6 +37,10 @@ pub(crate) struct Circumstances {
     /// Changing permissions can do no harm outside the work directory: a read-only view. Being
     /// `nobody` is not enough, since what other tools made belongs to `nobody` too.
     pub(crate) chmod_is_harmless: bool,
+    /// It was given a GPU.
+    pub(crate) gpu: bool,
+    /// Refused calls raise SIGSYS.
+    pub(crate) trap_refused: bool,
 }
 
 /// Installs the filter on the calling thread for good.
@@ -56,9 +62,13 @@ fn compile(circumstances: &Circumstances) -> Result<[BpfProgram; 2], seccompiler
     allowed.extend(NOT_IMPLEMENTED.iter().map(|&call| (call, Vec::new())));
     let missing = NOT_IMPLEMENTED.iter().map(|&call| (call, Vec::new())).collect();
     let allow = SeccompAction::Allow;
+    let refuse = match circumstances.trap_refused {
+        true => SeccompAction::Trap,
+        false => errno(libc::EPERM),
+    };
     Ok([
         SeccompFilter::new(missing, allow.clone(), errno(libc::ENOSYS), arch)?.try_into()?,
-        SeccompFilter::new(allowed, errno(libc::EPERM), allow, arch)?.try_into()?,
+        SeccompFilter::new(allowed, refuse, allow, arch)?.try_into()?,
     ])
 }
 
@@ -81,8 +91,16 @@ fn allowed(circumstances: &Circumstances) -> Result<Rules, seccompiler::BackendE
     rules.extend(process_rules(circumstances)?);
     rules.extend(chmod_rules(circumstances)?);
     let locks = if tool { LOCK_COMMANDS } else { &[] };
-    rules.insert(libc::SYS_fcntl, any_of(1, &[FCNTL_COMMANDS, locks].concat())?);
-    rules.insert(libc::SYS_ioctl, any_of(1, IOCTL_REQUESTS)?);
+    let seals = if circumstances.gpu { GPU_FCNTL } else { &[] };
+    rules.insert(libc::SYS_fcntl, any_of(1, &[FCNTL_COMMANDS, locks, seals].concat())?);
+    let mut requests = any_of(1, IOCTL_REQUESTS)?;
+    if circumstances.gpu {
+        rules.extend(GPU.iter().map(|&call| (call, Vec::new())));
+        for &(mask, value) in GPU_REQUESTS {
+            requests.push(dword_masked_eq(1, mask, value)?);
+        }
+    }
+    rules.insert(libc::SYS_ioctl, requests);
     rules.insert(libc::SYS_prctl, any_of(0, PRCTL_OPTIONS)?);
     // Only its own limits, and raising those needs a privilege it does not have.
     rules.insert(libc::SYS_prlimit64, any_of(0, &[0])?);
@@ -213,6 +231,15 @@ fn dword_eq(position: u8, value: u64) -> Result<SeccompRule, seccompiler::Backen
     SeccompRule::new(vec![SeccompCondition::new(position, Len::Dword, Op::Eq, value)?])
 }
 
+fn dword_masked_eq(
+    position: u8,
+    mask: u32,
+    value: u32,
+) -> Result<SeccompRule, seccompiler::BackendError> {
+    let op = Op::MaskedEq(mask.into());
+    SeccompRule::new(vec![SeccompCondition::new(position, Len::Dword, op, value.into())?])
+}
+
 fn masked_eq(
     position: u8,
     mask: u64,
@@ -226,7 +253,19 @@ mod tests {
     use super::*;
 
     fn check(profile: Profile, landlock_abi: u32, call: c_long, n_rules: Option<usize>) {
+        check_with(profile, landlock_abi, false, call, n_rules);
+    }
+
+    fn check_with(
+        profile: Profile,
+        landlock_abi: u32,
+        gpu: bool,
+        call: c_long,
+        n_rules: Option<usize>,
+    ) {
         let circumstances = Circumstances {
+            gpu,
+            trap_refused: false,
             profile,
             pid: 7,
             pinned: true,
@@ -264,5 +303,32 @@ mod tests {
         check(Tool, 7, libc::SYS_memfd_create, None);
         check(Program, 7, libc::SYS_flock, None);
         check(Tool, 7, libc::SYS_flock, Some(0));
+    }
+
+    #[test]
+    fn a_gpu_adds_exactly_what_its_list_says() {
+        let check = |gpu, call, n_rules| check_with(Profile::Program, 7, gpu, call, n_rules);
+        check(false, libc::SYS_memfd_create, None);
+        check(true, libc::SYS_memfd_create, Some(0));
+        check(false, libc::SYS_ioctl, Some(IOCTL_REQUESTS.len()));
+        check(true, libc::SYS_ioctl, Some(IOCTL_REQUESTS.len() + GPU_REQUESTS.len()));
+        check(true, libc::SYS_socket, None);
+        let numbers = |gpu| {
+            let circumstances = Circumstances {
+                profile: Profile::Program,
+                pid: 7,
+                pinned: true,
+                landlock_abi: 7,
+                signals_stay_inside: true,
+                chmod_is_harmless: true,
+                gpu,
+                trap_refused: false,
+            };
+            allowed(&circumstances).unwrap().into_keys().collect::<Vec<_>>()
+        };
+        let added: Vec<_> =
+            numbers(true).into_iter().filter(|n| !numbers(false).contains(n)).collect();
+        assert_eq!(added, GPU);
+        assert_eq!(numbers(true).len(), numbers(false).len() + GPU.len());
     }
 }

@@ -160,6 +160,32 @@ pub(crate) const TOOL_LEGACY: &[c_long] = &[libc::SYS_fork, libc::SYS_vfork];
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) const TOOL_LEGACY: &[c_long] = &[];
 
+/// What CUDA's driver in the program's process needs besides, where a GPU was given. All else that
+/// it uses (mappings, threads, events, pipes, polling) is on the common list already.
+///
+/// Known to be tried and left out, since CUDA runs in containers whose filters refuse them or lack
+/// what they look for: `get_mempolicy` and its kin, a fork for `nvidia-modprobe`, a socket to MPS.
+///
+/// `memfd_create`: drivers from 570 on keep data in files in memory and answer error 304 when they
+/// cannot. Landlock does not judge such files, so a program with a GPU can execute one: in the same
+/// process, within the same limits and the same filter.
+pub(crate) const GPU: &[c_long] = &[libc::SYS_memfd_create];
+
+/// Commands of `fcntl` that go with files in memory.
+pub(crate) const GPU_FCNTL: &[i32] = &[libc::F_ADD_SEALS, libc::F_GET_SEALS];
+
+/// Requests of `ioctl` to the driver, as mask and value of the request's lower half. Which devices
+/// they can reach is Landlock's decision.
+pub(crate) const GPU_REQUESTS: &[(u32, u32)] = &[
+    // The resource manager (`nvidiactl`, `nvidiaN`): read and write, letter `F`, any number and size.
+    (0xc000_ff00, 0xc000_4600),
+    // The memory manager (`nvidia-uvm`) counts from 1, without direction, letter and size.
+    (0xffff_ff00, 0),
+    // Its beginning and its end, UVM_INITIALIZE and UVM_DEINITIALIZE.
+    (u32::MAX, 0x3000_0001),
+    (u32::MAX, 0x3000_0002),
+];
+
 /// Answered with ENOSYS, so that the C library takes the older way, which the filter can judge:
 /// these pass their arguments in memory, where no filter can read them.
 pub(crate) const NOT_IMPLEMENTED: &[c_long] = &[libc::SYS_clone3, libc::SYS_openat2];

@@ -24,6 +24,7 @@ use crate::{
     disk_usage::DiskUsage,
     message::{self, Ended, Report, Status},
     process_tree::{self, Usage},
+    shared_memory,
 };
 
 /// How often memory is looked at. A process can touch some 20 MB in this time.
@@ -51,6 +52,8 @@ pub(crate) struct Watchdog {
     pub(crate) program_pid: i32,
     pub(crate) profile: Profile,
     pub(crate) limits: Limits,
+    /// The program was given a GPU, and the kernel does not bound its address space.
+    pub(crate) gpu: bool,
     /// If it can be filled.
     pub(crate) disk: Option<DiskUsage>,
     pub(crate) layers: Layers,
@@ -111,7 +114,11 @@ impl Watchdog {
                 peak = peak.max(usage.rss_bytes);
                 verdict = self.judge(usage);
                 if verdict.is_none() && now >= walk_at {
-                    verdict = self.judge_disk();
+                    let memory = self.memory_with_shared();
+                    peak = peak.max(memory);
+                    let too_much = memory > self.limits.memory_bytes;
+                    verdict =
+                        too_much.then_some(Outcome::OutOfMemory).or_else(|| self.judge_disk());
                     walk_at = Instant::now() + DISK_PERIOD;
                 }
                 sample_at = Instant::now() + self.sample_period();
@@ -147,6 +154,11 @@ impl Watchdog {
             return Some(Outcome::OutOfMemory);
         }
         (usage.cpu > Duration::from_secs(self.limits.cpu_seconds)).then_some(Outcome::OutOfCpu)
+    }
+
+    /// Memory that the resident size does not show is only looked for where it is not bounded.
+    fn memory_with_shared(&self) -> u64 {
+        if self.gpu { shared_memory::memory_bytes(self.program_pid) } else { 0 }
     }
 
     fn judge_disk(&self) -> Option<Outcome> {

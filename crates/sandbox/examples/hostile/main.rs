@@ -10,6 +10,7 @@
 
 mod calls;
 mod denied;
+mod gpu;
 mod honest;
 mod host;
 mod limits;
@@ -28,8 +29,14 @@ fn main() {
         }
         "probe" => {
             let (name, detail) = (argument(2), argument(3));
-            let known =
-                [probes::attempt, calls::attempt, marks::attempt, limits::attempt, honest::attempt];
+            let known = [
+                probes::attempt,
+                calls::attempt,
+                marks::attempt,
+                limits::attempt,
+                honest::attempt,
+                gpu::attempt,
+            ];
             let result = known.iter().find_map(|attempt| attempt(name, detail));
             match result.unwrap_or_else(|| panic!("unknown probe `{name}`")) {
                 Ok(done) => println!("allowed: {done}"),

@@ -3,6 +3,7 @@
 
 mod hosted;
 
+mod gpu;
 mod honest;
 mod limits;
 mod refusals;
