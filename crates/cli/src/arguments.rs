@@ -41,7 +41,7 @@ pub(crate) enum Command {
     Hook(crate::hook::Hook),
     /// Serve a run to agents over the Model Context Protocol.
     Mcp(crate::mcp::Mcp),
-    /// Make data sets.
+    /// Make data sets, or fetch published ones.
     Data(Data),
     /// Serve a host over standard input and output (started by the host itself).
     #[command(hide = true)]
@@ -410,7 +410,7 @@ pub(crate) enum PluginCommand {
     },
 }
 
-/// Make data sets.
+/// Make data sets, or fetch published ones.
 #[derive(Debug, Args)]
 pub(crate) struct Data {
     #[command(subcommand)]
@@ -423,13 +423,15 @@ Examples:
   forerunner data prepare --train shard1.bin --val shard0.bin --name fineweb --out data/fineweb
   forerunner data prepare --locked-dependencies Cargo.toml --name rust-deps --out data/rust-deps
 
-Then point a run at it: --set environment.config.dataset=data/shakespeare";
+Then point a run at it: --set environment.config.data=data/shakespeare";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DataCommand {
     /// Make a data set from text, token shards, or the sources of locked dependencies.
     #[command(after_help = PREPARE_EXAMPLES)]
     Prepare(Prepare),
+    /// Fetch a published data set and make it ready for use.
+    Fetch(crate::fetch::Fetch),
 }
 
 #[derive(Debug, Args)]
@@ -438,7 +440,7 @@ pub(crate) struct Prepare {
     /// Text files or folders of them, read as bytes.
     #[arg(long, value_name = "FILE|DIR", group = "source", conflicts_with_all = ["train", "val", "locked_dependencies"])]
     pub(crate) text: Vec<PathBuf>,
-    /// Token shards to train on.
+    /// Token shards to train on. The data set reads them where they are: leave them there, unchanged.
     #[arg(long, value_name = "BIN", group = "source", requires = "val")]
     pub(crate) train: Vec<PathBuf>,
     /// Token shards to hold out.

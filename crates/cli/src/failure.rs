@@ -1,5 +1,6 @@
 //! Errors as the command line sees them, each with its documented exit code.
 
+use forerunner_fetch::FetchError;
 use forerunner_runtime::{
     config::ConfigError, engine::RunError, registry::PluginError, single::SingleError,
     store::StoreError,
@@ -16,6 +17,8 @@ pub(crate) const PLUGIN: u8 = 3;
 pub(crate) const STORE: u8 = 4;
 /// A replay came to something else than the recorded run.
 pub(crate) const DIVERGED: u8 = 5;
+/// Data cannot be fetched: no network, or the hub does not give it.
+pub(crate) const FETCH: u8 = 6;
 /// Interrupted; the run can be resumed.
 pub(crate) const INTERRUPTED: u8 = 130;
 
@@ -28,6 +31,7 @@ Exit codes:
   3    a plugin, environment or worker cannot be used
   4    the run's store cannot be used, or the disk is full
   5    a replay came to something else than the recorded run
+  6    data cannot be fetched: no network, or the hub does not give it
   130  interrupted; resume with `forerunner run --resume RUN`";
 
 /// An error with its exit code.
@@ -98,6 +102,21 @@ impl From<RunError> for Failure {
 impl From<SingleError> for Failure {
     fn from(error: SingleError) -> Self {
         let code = if matches!(error, SingleError::Disguise { .. }) { USAGE } else { PLUGIN };
+        Self::new(code, error)
+    }
+}
+
+impl From<FetchError> for Failure {
+    fn from(error: FetchError) -> Self {
+        let code = match &error {
+            FetchError::UnknownSource { .. }
+            | FetchError::Shards { .. }
+            | FetchError::Foreign { .. }
+            | FetchError::Changed { .. } => USAGE,
+            FetchError::Io { .. } | FetchError::NoRoom { .. } | FetchError::Busy(_) => STORE,
+            FetchError::Interrupted => INTERRUPTED,
+            _ => FETCH,
+        };
         Self::new(code, error)
     }
 }

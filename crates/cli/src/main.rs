@@ -5,6 +5,7 @@ mod calls;
 mod data;
 mod evaluate;
 mod failure;
+mod fetch;
 mod hook;
 mod ideas;
 mod mcp;

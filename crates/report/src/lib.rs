@@ -10,6 +10,7 @@
 //! | what | item |
 //! | --- | --- |
 //! | a run as it happens | [`terminal::Live`] |
+//! | files on their way here | [`terminal::Transfer`] |
 //! | the same for scripts | [`ndjson::Writer`] |
 //! | the result, answer first | [`summary()`] |
 //! | how the best program came about | [`lineage()`], [`diff()`] |

@@ -8,9 +8,11 @@ mod line;
 mod log;
 mod look;
 mod status;
+mod transfer;
 
 pub(crate) use line::shorten;
 pub use look::{Look, Stream, Width};
+pub use transfer::Transfer;
 
 use forerunner_runtime::event::{Event, EventKind};
 use line::Line;

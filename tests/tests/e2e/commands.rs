@@ -2,7 +2,7 @@
 
 use forerunner_tests::{Hook, Scratch};
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "run",
     "evaluate",
     "show",
@@ -14,6 +14,7 @@ const COMMANDS: [&str; 13] = [
     "plugin list",
     "plugin inspect",
     "data prepare",
+    "data fetch",
     "completions",
     "",
 ];

@@ -7,6 +7,7 @@ mod commands;
 mod elsewhere;
 mod example;
 mod faults;
+mod fetch;
 mod full_disk;
 mod hook_commands;
 mod hooks;
