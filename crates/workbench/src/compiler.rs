@@ -299,6 +299,9 @@ impl Compiler {
             self.harness.library().display()
         ));
         add(format!("-Ldependency={}", self.harness.dir().display()));
+        if let Some(dir) = self.harness.native_dir() {
+            add(format!("-Lnative={}", dir.display()));
+        }
         add(format!("--sysroot={}", self.toolchain.sysroot.display()));
         add(emit.to_owned());
         add(format!("{SOURCE}/{root}"));

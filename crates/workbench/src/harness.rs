@@ -22,7 +22,8 @@ const EDITION: &str = "2024";
 /// A prebuilt set of rlibs that programs are compiled against.
 ///
 /// In its folder lie `manifest.json`, the rlibs of the harness crate and of everything it depends
-/// on, and the procedural macros whose names those rlibs mention.
+/// on, the procedural macros whose names those rlibs mention, and archives of native libraries that
+/// the rlibs want to be linked with and the system does not have.
 #[derive(Debug, Clone)]
 pub struct Harness {
     dir: PathBuf,
@@ -45,6 +46,9 @@ struct Manifest {
     /// More compiler flags, for example `-Ctarget-cpu=x86-64-v3`.
     #[serde(default)]
     flags: Vec<String>,
+    /// Archives among `files`, in which the linker looks for native libraries first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    archives: Vec<String>,
     files: BTreeMap<String, FileFacts>,
 }
 
@@ -77,6 +81,9 @@ impl Harness {
         }
         if !manifest.files.contains_key(&manifest.library) {
             return Err(bad(format!("`{}` is not among its files", manifest.library)));
+        }
+        if let Some(name) = manifest.archives.iter().find(|n| !manifest.files.contains_key(*n)) {
+            return Err(bad(format!("`{name}` is not among its files")));
         }
         for (name, facts) in &manifest.files {
             if Path::new(name).file_name() != Some(name.as_ref()) {
@@ -136,6 +143,28 @@ impl Harness {
         dir: &Path,
         flags: &[&str],
     ) -> Result<Self, Error> {
+        Self::install_linked(cargo_messages, extern_crate, dir, flags, &[])
+    }
+
+    /// As [`Harness::install_with`], with archives of native libraries (`libNAME.a`), which are copied
+    /// beside the rlibs. Every program is linked with those that the rlibs name (which rlibs remember;
+    /// where the libraries were they do not), and finds them here before any of the system's, shared
+    /// ones included. Nothing of the machine that built the harness is needed.
+    ///
+    /// # Errors
+    /// As [`Harness::install_with`], and when an archive is not called `libNAME.a`.
+    pub fn install_linked(
+        cargo_messages: impl BufRead,
+        extern_crate: &str,
+        dir: &Path,
+        flags: &[&str],
+        archives: &[PathBuf],
+    ) -> Result<Self, Error> {
+        let is_archive = |name: &str| name.starts_with("lib") && name.ends_with(".a");
+        if let Some(path) = archives.iter().find(|path| !is_archive(&file_name(path))) {
+            let why = format!("`{}` is not an archive called `libNAME.a`", path.display());
+            return Err(Error::BadMessages(why));
+        }
         if let Some(flag) = flags.iter().find(|flag| !flag.starts_with("-C")) {
             let why = format!("flag `{flag}` is not a code generation flag (`-C…` in one word)");
             return Err(Error::BadMessages(why));
@@ -164,6 +193,12 @@ impl Harness {
                 fs::remove_file(&copy).map_err(Error::io("remove", &copy))?;
             }
         }
+        for path in archives {
+            // A link is followed: what it leads to need not be on the machine that links programs.
+            let copy = staging.path().join(file_name(path));
+            fs::copy(path, &copy).map_err(Error::io("copy", path))?;
+            files.insert(file_name(path), facts_of(&copy)?);
+        }
         let manifest = Manifest {
             format: FORMAT,
             extern_crate: extern_crate.to_owned(),
@@ -172,6 +207,7 @@ impl Harness {
             rustc: toolchain.version,
             sysroot: toolchain.sysroot,
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+            archives: archives.iter().map(file_name).collect(),
             files,
         };
         let text = serde_json::to_string_pretty(&manifest)
@@ -195,7 +231,8 @@ impl Harness {
     /// Content address of everything that a program is compiled against: the rlibs, the compiler
     /// and the flags. In hex.
     pub fn hash(&self) -> String {
-        let Manifest { extern_crate, library, edition, rustc, flags, files, .. } = &self.manifest;
+        let Manifest { extern_crate, library, edition, rustc, flags, files, archives, .. } =
+            &self.manifest;
         let mut hash = Sha256::new();
         let mut add = |text: &str| {
             hash.update((text.len() as u64).to_le_bytes());
@@ -206,6 +243,9 @@ impl Harness {
         }
         for flag in flags {
             add(flag);
+        }
+        for archive in archives {
+            add(archive);
         }
         for (name, facts) in files {
             add(name);
@@ -224,6 +264,11 @@ impl Harness {
 
     pub(crate) fn flags(&self) -> &[String] {
         &self.manifest.flags
+    }
+
+    /// Where the linker is to look for native libraries before it looks into the system's folders.
+    pub(crate) fn native_dir(&self) -> Option<&Path> {
+        (!self.manifest.archives.is_empty()).then_some(self.dir.as_path())
     }
 
     /// The compiler that built this harness.
@@ -270,6 +315,14 @@ mod tests {
         cannot make a harness from cargo's messages: no library called `harness` is among them
         hint: they come from `cargo build --release --message-format=json -p PACKAGE`
         ");
+    }
+
+    #[test]
+    fn archives_are_called_as_the_linker_looks_for_them() {
+        let archive = PathBuf::from("/usr/lib/libcuda.so");
+        let error = Harness::install_linked("".as_bytes(), "h", Path::new("/x/y"), &[], &[archive]);
+        let text = error.unwrap_err().to_string();
+        assert!(text.contains("`/usr/lib/libcuda.so` is not an archive called"), "{text}");
     }
 
     #[test]

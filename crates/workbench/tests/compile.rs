@@ -35,6 +35,7 @@ fn main() {
         ("processes_share_the_cache", processes_share_the_cache),
         ("another_compiler_is_refused", another_compiler_is_refused),
         ("a_damaged_harness_is_noticed", a_damaged_harness_is_noticed),
+        ("native_libraries_come_from_the_harness", native_libraries_come_from_the_harness),
         ("only_what_programs_need_is_installed", only_what_programs_need_is_installed),
     ])
 }
@@ -54,6 +55,21 @@ fn a_good_program_is_built_once(bench: &Bench) {
     assert!(compiler.check(&Program::single("main.rs", GOOD)).is_ok());
     let left = fs::read_dir(bench.cache("once").join("work")).unwrap().count();
     assert_eq!(left, 0, "the compiler's folder is removed");
+}
+
+fn native_libraries_come_from_the_harness(bench: &Bench) {
+    let harness = bench.native_harness();
+    harness.verify().unwrap();
+    assert_ne!(harness.hash(), bench.harness().hash());
+    let dir = harness.dir().to_owned();
+    let compiler = Compiler::new(harness, &bench.cache("native"), false).unwrap();
+    let built = compiler.build(&Program::single("main.rs", GOOD)).unwrap();
+    let status = Command::new(&built.binary).status().unwrap();
+    assert_eq!(status.code(), Some(43));
+    // An archive that has gone is noticed when the harness is opened.
+    fs::remove_file(dir.join("libforerunner_elsewhere.a")).unwrap();
+    let error = Harness::load(&dir).unwrap_err().to_string();
+    assert!(error.contains("libforerunner_elsewhere.a"), "{error}");
 }
 
 fn the_binary_depends_on_the_source_alone(bench: &Bench) {

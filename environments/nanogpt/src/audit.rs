@@ -8,10 +8,14 @@
 //! window are asked for from left to right, never two of a window in one frame. What this process
 //! answers is a prediction from the past by construction, whatever its code does; where nothing
 //! differs, so is the score, up to the probability that [`Audit`] states.
+//!
+//! On a GPU answers agree when they lie within the track's tolerance. A forger can use it up at every
+//! position without being found, which gains at most the tolerance per token, whatever the program
+//! does: everything that the audit states is stated for gains beyond it.
 
 use crate::{
     evaluator::{Answered, Evaluator, Window, frame_windows, with_evaluator},
-    probe::{Kind, Tally, frames, shuffled},
+    probe::{Differences, Kind, Tally, frames, shuffled},
     process::{Process, Stop, Trouble},
     scoring::Exam,
     stream::below,
@@ -50,6 +54,10 @@ pub(crate) struct Audited {
     n_positions: usize,
     /// Those that came out otherwise.
     n_differing: usize,
+    /// How far they lay apart.
+    differences: Differences,
+    /// How far they may, in nats.
+    tolerance: f64,
     /// Windows that the fresh process scored again as a whole.
     tally: Tally,
 }
@@ -70,11 +78,18 @@ impl Audited {
     /// The same as evidence, with what may have slipped through. `deviation` is that of the
     /// track's loss from seed to seed.
     pub(crate) fn evidence(&self, audit: &Audit, deviation: f64) -> Vec<Probe> {
-        let blind = Probe::new(NAME, self.n_positions as u64, self.n_differing as u64)
+        // Forging every position by less than the tolerance adds as much to any other forgery.
+        let sure = audit.smallest_gain(SURE) + self.tolerance;
+        let mut blind = Probe::new(NAME, self.n_positions as u64, self.n_differing as u64)
             .with("largest_gain_per_token", audit.largest_gain())
             .with("one_deviation", deviation)
             .with("residual_for_one_deviation", audit.residual(deviation))
-            .with("gain_found_all_but_once_in_a_million", audit.smallest_gain(SURE));
+            .with("gain_found_all_but_once_in_a_million", sure);
+        if self.tolerance > 0.0 {
+            // The residual is that of a gain of one deviation and the tolerance together.
+            blind = blind.with("most_gain_per_token_within_tolerance", self.tolerance);
+        }
+        let blind = self.differences.add_to(blind, self.tolerance);
         self.tally.evidence().chain([blind]).collect()
     }
 }
@@ -88,16 +103,20 @@ pub(crate) fn blind<P: Process>(
     random: &mut impl Rng,
 ) -> Result<Answered<Audited>, Trouble> {
     let context = task.track.context;
-    let width = frame_windows(context, task.vocab).min(commitment.exam.starts.len());
+    let width = frame_windows(task.track, task.vocab).min(commitment.exam.starts.len());
     let chosen = choose(commitment, context, random);
     with_evaluator(process, task, snapshot, |evaluator| {
-        let mut n_differing = 0;
+        let (mut n_differing, mut differences) = (0, Differences::default());
+        let tolerance = task.track.tolerance;
         for frame in rounds(&chosen, width) {
-            n_differing += ask(evaluator, commitment, &frame, (context, width), random)?;
+            for (known, now) in ask(evaluator, commitment, &frame, (context, width), random)? {
+                n_differing += usize::from(!differences.agree(known, now, tolerance));
+            }
         }
-        let tally = again(evaluator, commitment, (context, width), random)?;
+        let tally = Tally::within(tolerance);
+        let tally = again(evaluator, commitment, (context, width), random, tally)?;
         let n_positions = chosen.iter().map(Vec::len).sum();
-        Ok(Audited { n_positions, n_differing, tally })
+        Ok(Audited { n_positions, n_differing, differences, tolerance, tally })
     })
 }
 
@@ -130,14 +149,14 @@ fn rounds(chosen: &[Vec<usize>], width: usize) -> Vec<Vec<(usize, usize)>> {
     frames
 }
 
-/// Asks for one frame and counts the positions that came out otherwise than committed.
+/// Asks for one frame: the losses that were committed and those that come out now.
 fn ask<P: Process>(
     evaluator: &mut Evaluator<'_, P>,
     commitment: Commitment<'_>,
     frame: &[(usize, usize)],
     (context, width): (usize, usize),
     random: &mut impl Rng,
-) -> Result<usize, Stop> {
+) -> Result<Vec<(f64, f64)>, Stop> {
     let Commitment { exam, losses, filler, .. } = commitment;
     let mut elsewhere = |length: usize| below(random, filler.len() - length);
     let mut windows: Vec<Window> = Vec::with_capacity(width);
@@ -150,12 +169,14 @@ fn ask<P: Process>(
     while windows.len() < width {
         windows.push(Window::read(filler, elsewhere(context), context));
     }
-    let answers = evaluator.losses(&windows)?;
-    let differs = |(row, &(window, position)): (usize, &(usize, usize))| {
-        let (is, was) = (answers[row * context + position], losses[window * context + position]);
-        is.to_bits() != was.to_bits()
-    };
-    Ok(frame.iter().enumerate().filter(|asked| differs(*asked)).count())
+    // What fills the frame up is asked for like the rest.
+    let mut positions: Vec<usize> = frame.iter().map(|&(_, position)| position).collect();
+    while positions.len() < width {
+        positions.push(below(random, context));
+    }
+    let answers = evaluator.losses_at(&windows, &positions)?;
+    let known = frame.iter().map(|&(window, position)| losses[window * context + position]);
+    Ok(known.zip(answers).collect())
 }
 
 /// Asks for some windows as a whole, in a new order.
@@ -164,11 +185,11 @@ fn again<P: Process>(
     commitment: Commitment<'_>,
     (context, width): (usize, usize),
     random: &mut impl Rng,
+    mut tally: Tally,
 ) -> Result<Tally, Stop> {
     let Commitment { exam, losses, n_again, .. } = commitment;
     let mut order = shuffled(exam.starts.len(), random);
     order.truncate(n_again.max(width));
-    let mut tally = Tally::default();
     for frame in frames(Kind::Fresh, &order, context, width, random) {
         let windows: Vec<Window> =
             frame.rows.iter().map(|row| exam.window(row.window, context)).collect();
@@ -196,7 +217,10 @@ mod tests {
 
     /// Scores with one script and audits with another, as if a program behaved so.
     fn audited(scored: Script, blinded: Script, n: f64) -> (Audited, Audit) {
-        let fixture = Fixture::new();
+        audited_on(&Fixture::new(), scored, blinded, n)
+    }
+
+    fn audited_on(fixture: &Fixture, scored: Script, blinded: Script, n: f64) -> (Audited, Audit) {
         let starts = spread(fixture.shard.len(), 8, 40).unwrap();
         let text = Text::new(&fixture.shard, None);
         let exam = Exam { text, starts: &starts };
@@ -242,6 +266,34 @@ mod tests {
         let (audited, _) = audited(FORGER, FORGER, 30.0);
         assert!(rules(&audited).contains(&"verify/blind-audit".to_owned()));
         assert!(audited.n_differing > audited.n_positions / 2);
+    }
+
+    #[test]
+    fn on_a_gpu_rounding_is_forgiven_and_forgery_is_not() {
+        let fixture = Fixture::on_gpu();
+        // Losses that were summed in f32 there, and in f64 here.
+        let (honest, audit) = audited_on(&fixture, HONEST, HONEST, 100.0);
+        assert_eq!(rules(&honest), [""; 0]);
+        let evidence = honest.evidence(&audit, 0.05);
+        let numbers = &evidence[1].numbers;
+        let tolerance = fixture.track.tolerance;
+        assert!(numbers["largest_difference"] > 0.0 && numbers["largest_difference"] < 1e-4);
+        assert_eq!(numbers["most_gain_per_token_within_tolerance"], tolerance);
+        let sure = audit.smallest_gain(SURE) + tolerance;
+        assert_eq!(numbers["gain_found_all_but_once_in_a_million"], sure);
+        // What no probe sees where losses are handed over, one token ahead.
+        let (forged, _) = audited_on(&fixture, FORGER, FORGER, 30.0);
+        assert!(rules(&forged).contains(&"verify/blind-audit".to_owned()));
+        assert!(forged.n_differing > forged.n_positions / 2);
+        // Losses below the tolerance pass, and above it they do not.
+        let slightly: Script =
+            |pipe| serve(pipe, |window, at, _| peaked(window[at], 2.0 + 1e-4 + at as f32));
+        let (passed, _) = audited_on(&fixture, slightly, HONEST, 1e6);
+        assert_eq!(rules(&passed), [""; 0]);
+        let more: Script =
+            |pipe| serve(pipe, |window, at, _| peaked(window[at], 2.0 + 0.1 + at as f32));
+        let (found, _) = audited_on(&fixture, more, HONEST, 1e6);
+        assert!(rules(&found).contains(&"verify/blind-audit".to_owned()));
     }
 
     #[test]

@@ -9,6 +9,12 @@ use forerunner_sandbox::{Finished, Outcome};
 /// program can print what it likes.
 const NOT_FINITE: [&str; 4] = ["not finite", " is NaN", " is inf", " is -inf"];
 
+/// How it puts it when the device's memory is used up; a label, too.
+const DEVICE_MEMORY: [&str; 2] = ["CUDA_ERROR_OUT_OF_MEMORY", "out of memory"];
+
+/// Exit status of a harness that finds no GPU where its track needs one.
+const UNAVAILABLE: i32 = 69;
+
 /// What to do about a model above the cap.
 const MAKE_IT_SMALLER: &str =
     "make it smaller: fewer or narrower layers, or one tensor in several places";
@@ -49,6 +55,17 @@ pub(crate) fn ended_early(stage: &str, most: usize, finished: &Finished) -> Trou
         Outcome::Exited(_) if NOT_FINITE.iter().any(|words| said.contains(words)) => {
             Trouble::program(Cause::NotFinite, "program/not-finite", with_words(stage.to_owned()))
         }
+        Outcome::Exited(_) if DEVICE_MEMORY.iter().any(|words| said.contains(words)) => {
+            let text =
+                format!("{stage} needed more memory than the device has; make something smaller");
+            Trouble::program(Cause::Memory, "limit/device-memory", with_words(text))
+        }
+        // Whoever wants to can end like this, so it is the program's failure, not the machine's.
+        Outcome::Exited(UNAVAILABLE) => Trouble::program(
+            Cause::Crash,
+            "program/no-device",
+            with_words(format!("{stage} could not use its GPU")),
+        ),
         Outcome::Exited(_) if let Some(n_values) = declared_too_many(&said, most) => {
             too_large(&format!("the model of {stage} has at least"), n_values, most)
         }
@@ -156,6 +173,10 @@ mod tests {
             Cause::NotFinite,
             "not finite",
         );
+        let words = "error: gelu: CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\"";
+        check(Outcome::Exited(1), words, Cause::Memory, "more memory than the device has");
+        let words = "error: no driver library `libcuda.so.1`";
+        check(Outcome::Exited(69), words, Cause::Crash, "could not use its GPU: error: no driver");
         let words = "error: the training loss is NaN at step 1";
         check(Outcome::Exited(1), words, Cause::NotFinite, "at step 1");
         let words = "error: parameter `w`: with it the model has 12 values, the track allows 10";

@@ -6,6 +6,7 @@
 //! reads the program sees it.
 
 use crate::{
+    handover::greet,
     measurement::Bench,
     probe::secret,
     process::{Process, Sandboxed, Stop, Trouble},
@@ -71,7 +72,9 @@ impl Bench<'_> {
         if !self.track.require_equivalent_loss {
             return Ok(None);
         }
-        let place = crate::process::Place { cpu_seconds: CPU_SECONDS, ..self.place(cores) };
+        // Setting a device up takes CPU time of the driver's threads, too.
+        let cpu_seconds = CPU_SECONDS + 2.0 * self.track.setup_seconds_before_go();
+        let place = crate::process::Place { cpu_seconds, ..self.place(cores) };
         let random = &mut secret()?;
         let task = self.task(0);
         let cases: Vec<LossCase> =
@@ -106,7 +109,7 @@ fn ask<P: Process>(
     cases: &[LossCase],
 ) -> Result<Vec<LossAnswer>, Trouble> {
     let mut converse = || -> Result<Vec<LossAnswer>, Stop> {
-        process.tell(&task.start())?;
+        greet(&mut process, &task, STAGE, |_| ())?;
         cases.iter().map(|case| answer(&mut process, case)).collect()
     };
     match converse() {

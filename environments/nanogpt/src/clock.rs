@@ -1,6 +1,8 @@
 //! The clock: seconds of the trainer, read from outside, corrected for the speed of its cores.
 //!
-//! One thread is charged CPU seconds, several wall seconds. Identical work varies by five to ten per
+//! One thread is charged CPU seconds, several wall seconds, a GPU all wall seconds from the hand-over
+//! until the snapshot is here, with nothing corrected: what slows a GPU down (heat, power, another
+//! tenant) is not seen by a step on the CPU, and is reported beside the result instead. Identical work varies by five to ten per
 //! cent in CPU seconds, because cores change their frequency and share caches and execution units
 //! with neighbours. Only training is slowed like training, so a [`crate::metronome`] takes a step of
 //! the reference program on the same cores every fraction of a second while the trainer waits for
@@ -33,7 +35,7 @@ pub(crate) struct Charge {
 pub(crate) struct Used {
     /// CPU seconds of all threads.
     pub(crate) cpu_seconds: f64,
-    /// Wall seconds, less those in which it waited for us.
+    /// Wall seconds, less those in which it waited for us; on a GPU, all since the hand-over.
     pub(crate) wall_seconds: f64,
 }
 
@@ -81,7 +83,7 @@ impl<'a> Meter<'a> {
     /// The seconds that this clock counts, before any correction.
     pub(crate) fn counted(&self, used: Used) -> f64 {
         match self.clock {
-            Clock::Wall => used.wall_seconds,
+            Clock::Wall | Clock::Elapsed => used.wall_seconds,
             Clock::Calibrated | Clock::Raw | Clock::Steps => used.cpu_seconds,
         }
     }
@@ -115,6 +117,7 @@ impl<'a> Meter<'a> {
         let seconds = match self.clock {
             Clock::Steps => tokens as f64 * SECONDS_PER_TOKEN,
             Clock::Raw => used.cpu_seconds,
+            Clock::Elapsed => used.wall_seconds,
             Clock::Calibrated | Clock::Wall => {
                 calibrated(&self.samples, self.counted(used), self.nominal)
             }
@@ -127,6 +130,9 @@ impl<'a> Meter<'a> {
         match (self.clock, self.samples.len()) {
             (Clock::Steps, _) => format!("{SECONDS_PER_TOKEN} s per token served"),
             (Clock::Raw, _) => "CPU seconds".into(),
+            (Clock::Elapsed, _) => {
+                "wall seconds from the hand-over to the snapshot, nothing subtracted".into()
+            }
             (Clock::Calibrated | Clock::Wall, n) => {
                 let unit = if self.clock == Clock::Wall { "wall" } else { "CPU" };
                 match n {
@@ -257,6 +263,14 @@ mod tests {
         meter.boundary(used(1.0), || Some(1.0));
         assert!((meter.charge(used(6.0), 0).seconds - 9.0).abs() < 1e-9);
         assert_eq!(meter.note(), "wall seconds, calibrated by 1 beats, 0 disturbed");
+    }
+
+    #[test]
+    fn elapsed_seconds_are_charged_as_they_are() {
+        let mut meter = meter(Clock::Elapsed, Box::new(|| Some(2.0 * NOMINAL_SECONDS)));
+        meter.boundary(used(1.0), || Some(1.0));
+        assert_eq!(meter.charge(used(6.0), 100).seconds, 18.0);
+        assert!(meter.note().contains("nothing subtracted"));
     }
 
     #[test]

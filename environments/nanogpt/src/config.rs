@@ -1,7 +1,8 @@
 //! What a run file may say about this environment, and where installed things are found.
 
-use crate::{Clock, DataError, Track, manifest::MANIFEST};
+use crate::{Alignment, Clock, DataError, Track, manifest::MANIFEST};
 use forerunner_core::{Error, Result};
+use forerunner_nanogpt_protocol::Device;
 use serde::Deserialize;
 use std::{
     env,
@@ -27,6 +28,8 @@ pub struct Config {
     pub clock: Option<Clock>,
     /// Number of evaluation windows.
     pub windows: Option<usize>,
+    /// Number of evaluation windows on dev, where it is to be another.
+    pub dev_windows: Option<usize>,
     /// Mean loss to reach, in nats per token.
     pub target_loss: Option<f64>,
     /// CPU seconds after which training is ended.
@@ -37,6 +40,10 @@ pub struct Config {
     pub memory_mib: Option<u64>,
     /// Whether programs must train on a loss that is equivalent to cross-entropy.
     pub require_equivalent_loss: bool,
+    /// Where training sequences begin: `windows` or `documents`.
+    pub stream: Option<Alignment>,
+    /// Whether programs may bring kernels of their own, on a track that is measured on a GPU.
+    pub custom_kernels: bool,
 }
 
 impl Default for Config {
@@ -49,11 +56,14 @@ impl Default for Config {
             unsafe_no_sandbox: false,
             clock: None,
             windows: None,
+            dev_windows: None,
             target_loss: None,
             cpu_seconds: None,
             wall_seconds: None,
             memory_mib: None,
             require_equivalent_loss: false,
+            stream: None,
+            custom_kernels: false,
         }
     }
 }
@@ -73,25 +83,32 @@ impl Config {
             .ok_or(DataError::Missing(below))
     }
 
-    /// The folder of the prebuilt harness.
+    /// The folder of the prebuilt harness for `device`.
     ///
     /// # Errors
     /// When there is none.
-    pub(crate) fn harness_dir(&self) -> Result<PathBuf> {
-        let below = Path::new("lib/forerunner/harness/nanogpt");
+    pub(crate) fn harness_dir(&self, device: Device) -> Result<PathBuf> {
+        let below = Path::new(match device {
+            Device::Cpu => "lib/forerunner/harness/nanogpt",
+            Device::Cuda => CUDA_HARNESS,
+        });
         self.harness.clone().or_else(|| installed(below)).ok_or_else(|| {
             Error::Failed(format!(
                 "no prebuilt harness in `{}` below the installation\nhint: run `cargo xtask \
-                 install --prefix DIR` and use the `forerunner` in DIR/bin, or set \
+                 install{} --prefix DIR` and use the `forerunner` in DIR/bin, or set \
                  FORERUNNER_PREFIX to DIR",
-                below.display()
+                below.display(),
+                if device == Device::Cuda { " --cuda" } else { "" },
             ))
         })
     }
 }
 
+/// Where an installation keeps the harness for a GPU.
+pub(crate) const CUDA_HARNESS: &str = "lib/forerunner/harness/nanogpt-cuda";
+
 /// `below` in the installation: FORERUNNER_PREFIX, or the folder above the running program's.
-fn installed(below: &Path) -> Option<PathBuf> {
+pub(crate) fn installed(below: &Path) -> Option<PathBuf> {
     let named = env::var_os("FORERUNNER_PREFIX").map(PathBuf::from);
     let own = env::current_exe().ok();
     let own = own.as_deref().and_then(Path::parent).and_then(Path::parent).map(Path::to_owned);

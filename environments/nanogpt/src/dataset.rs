@@ -1,6 +1,10 @@
-//! Data sets: four token files with a description that pins their content.
+//! Data sets: the tokens of four parts with a description that pins their content.
 
-use crate::{DataError, FileEntry, Manifest, Part, Shard};
+use crate::{
+    DataError, FileEntry, Manifest, Part, Shard, Tokens,
+    manifest::{ShardList, TokenKind},
+    stream::END_OF_TEXT,
+};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -10,13 +14,13 @@ use std::{
 };
 
 /// Name of the note that says which files were already verified.
-const VERIFIED: &str = "verified.json";
+pub(crate) const VERIFIED: &str = "verified.json";
 
 /// A verified data set, mapped into memory.
 #[derive(Debug)]
 pub struct Dataset {
     manifest: Manifest,
-    shards: [Shard; 4],
+    parts: [Tokens; 4],
 }
 
 impl Dataset {
@@ -29,24 +33,17 @@ impl Dataset {
     pub fn open(dir: &Path) -> Result<Self, DataError> {
         let manifest = Manifest::read(dir)?;
         let mut verified = Verified::read(dir);
-        let mut shards = Vec::with_capacity(4);
+        let mut parts = Vec::with_capacity(4);
         for part in Part::ALL {
-            let shard = Shard::open(&dir.join(part.file()))?;
             let entry = &manifest.slices[part.name()];
-            if !verified.contains(part, &shard, entry) {
-                if shard.sha256() != entry.sha256 {
-                    // The more telling error first: damage inside the tokens.
-                    shard.check_tokens(manifest.vocab)?;
-                    return Err(DataError::Changed(shard.path().to_owned()));
-                }
-                shard.check_tokens(manifest.vocab)?;
-                verified.insert(part, &shard, entry);
-            }
-            shards.push(shard);
+            parts.push(match ShardList::read(dir, part)? {
+                Some(list) => open_list(dir, part, &list, entry, manifest.vocab, &mut verified)?,
+                None => open_file(dir, part, entry, manifest.vocab, &mut verified)?.into(),
+            });
         }
         verified.write(dir);
-        let shards = shards.try_into().expect("one shard for each of the four parts");
-        Ok(Self { manifest, shards })
+        let parts = parts.try_into().expect("as many as there are parts");
+        Ok(Self { manifest, parts })
     }
 
     /// The description.
@@ -55,8 +52,8 @@ impl Dataset {
     }
 
     /// One part.
-    pub fn part(&self, part: Part) -> &Shard {
-        &self.shards[part as usize]
+    pub fn part(&self, part: Part) -> &Tokens {
+        &self.parts[part as usize]
     }
 
     /// Checks that `part` has at least `needed` tokens.
@@ -71,29 +68,108 @@ impl Dataset {
         }
         Ok(())
     }
+
+    /// Checks that the training text is marked into documents, of which at least one is followed by
+    /// `length` more tokens.
+    ///
+    /// # Errors
+    /// [`DataError::NoDocuments`] when it is not.
+    pub fn require_documents(&self, length: usize) -> Result<(), DataError> {
+        let train = self.part(Part::Train);
+        let n_starts = train.len().saturating_sub(length);
+        let marked =
+            self.manifest.kind == TokenKind::Gpt2 && train.find(0..n_starts, END_OF_TEXT).is_some();
+        if marked { Ok(()) } else { Err(DataError::NoDocuments(self.manifest.name.clone())) }
+    }
+}
+
+/// A part that is a token file in the data set's folder.
+fn open_file(
+    dir: &Path,
+    part: Part,
+    entry: &FileEntry,
+    vocab: usize,
+    verified: &mut Verified,
+) -> Result<Shard, DataError> {
+    let shard = Shard::open(&dir.join(part.file()))?;
+    let stamp = Stamp::of(shard.path(), &entry.sha256);
+    if !verified.contains(part.name(), stamp.as_ref()) {
+        // The more telling error first: damage inside the tokens.
+        shard.check_tokens(vocab)?;
+        if shard.sha256() != entry.sha256 {
+            return Err(DataError::Changed(shard.path().to_owned()));
+        }
+        verified.insert(part.name(), stamp);
+    }
+    Ok(shard)
+}
+
+/// A part that is a list of token files, wherever they are.
+fn open_list(
+    dir: &Path,
+    part: Part,
+    list: &ShardList,
+    entry: &FileEntry,
+    vocab: usize,
+    verified: &mut Verified,
+) -> Result<Tokens, DataError> {
+    let mut shards = Vec::with_capacity(list.files.len());
+    // The list itself, which belongs to one description only, and then its files.
+    let mut stamps =
+        vec![(part.name().to_owned(), Stamp::of(&dir.join(part.list()), &entry.sha256))];
+    for (index, file) in list.files.iter().enumerate() {
+        let path = dir.join(&file.path);
+        if !path.exists() {
+            return Err(DataError::ShardGone(path));
+        }
+        let shard = Shard::open(&path)?;
+        if shard.len() as u64 != file.tokens {
+            return Err(DataError::Changed(path));
+        }
+        let stamp = Stamp::of(&path, &file.sha256);
+        stamps.push((format!("{}/{index}", part.name()), stamp));
+        shards.push(shard);
+    }
+    let tokens = Tokens::new(shards);
+    if tokens.len() as u64 != entry.tokens {
+        return Err(DataError::Changed(dir.join(part.list())));
+    }
+    if !stamps.iter().all(|(name, stamp)| verified.contains(name, stamp.as_ref())) {
+        tokens.shards().iter().try_for_each(|shard| shard.check_tokens(vocab))?;
+        if tokens.sha256() != entry.sha256 {
+            let files = tokens.shards().iter().zip(&list.files);
+            let changed = files.map(|(shard, file)| (shard.path(), shard.sha256() != file.sha256));
+            let changed = changed.into_iter().find(|(_, changed)| *changed);
+            let path = changed.map_or_else(|| dir.join(part.list()), |(path, _)| path.to_owned());
+            return Err(DataError::Changed(path));
+        }
+        stamps.into_iter().for_each(|(name, stamp)| verified.insert(&name, stamp));
+    }
+    Ok(tokens)
 }
 
 /// Which files were verified, so that a worker does not hash gigabytes at every start. Lives
 /// beside the data; whoever can write it can write the data too.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Verified {
+pub(crate) struct Verified {
     files: BTreeMap<String, Stamp>,
     #[serde(skip)]
     changed: bool,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Stamp {
+pub(crate) struct Stamp {
     sha256: String,
     bytes: u64,
     modified_ns: u128,
 }
 
 impl Stamp {
-    fn of(shard: &Shard, entry: &FileEntry) -> Option<Self> {
-        let metadata = fs::metadata(shard.path()).ok()?;
+    /// The file at `path` as it is now, with the hash that it was found to have.
+    pub(crate) fn of(path: &Path, sha256: &str) -> Option<Self> {
+        let metadata = fs::metadata(path).ok()?;
         let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
-        let sha256 = entry.sha256.clone();
+        let sha256 = sha256.to_owned();
         Some(Self { sha256, bytes: metadata.len(), modified_ns: modified.as_nanos() })
     }
 }
@@ -104,20 +180,20 @@ impl Verified {
         serde_json::from_str(&text).unwrap_or_default()
     }
 
-    fn contains(&self, part: Part, shard: &Shard, entry: &FileEntry) -> bool {
-        let stamp = Stamp::of(shard, entry);
-        stamp.is_some() && self.files.get(part.name()) == stamp.as_ref()
+    fn contains(&self, name: &str, stamp: Option<&Stamp>) -> bool {
+        stamp.is_some() && self.files.get(name) == stamp
     }
 
-    fn insert(&mut self, part: Part, shard: &Shard, entry: &FileEntry) {
-        if let Some(stamp) = Stamp::of(shard, entry) {
-            self.files.insert(part.name().to_owned(), stamp);
+    /// Notes a file under the name of its part, and its number where there are several.
+    pub(crate) fn insert(&mut self, name: &str, stamp: Option<Stamp>) {
+        if let Some(stamp) = stamp {
+            self.files.insert(name.to_owned(), stamp);
             self.changed = true;
         }
     }
 
     /// Best effort: in a folder that cannot be written, files are verified at every start.
-    fn write(&self, dir: &Path) {
+    pub(crate) fn write(&self, dir: &Path) {
         let temporary: PathBuf = dir.join(format!("{VERIFIED}.{}", std::process::id()));
         if self.changed
             && let Ok(text) = serde_json::to_string_pretty(self)
@@ -164,6 +240,8 @@ mod tests {
         assert_eq!(serde_json::from_str::<Verified>(&note).unwrap().files.len(), 4);
         Dataset::open(dir.path()).unwrap();
         assert_eq!(fs::read_to_string(dir.path().join(VERIFIED)).unwrap(), note);
+        let error = dataset.require_documents(3).unwrap_err().to_string();
+        assert!(error.starts_with("the training text of data set `x` is not divided"), "{error}");
         assert!(dataset.require(Part::Dev, 20).is_ok());
         assert_eq!(
             dataset.require(Part::Dev, 65_537).unwrap_err().to_string(),

@@ -1,7 +1,9 @@
 //! The environment itself: configuration in, evaluations out.
 
 use crate::{
-    Clock, Config, DataError, Dataset, Manifest, Part, Track,
+    Alignment, Clock, Config, DataError, Dataset, Manifest, Part, Track,
+    device::required,
+    gpu::Session,
     measurement::Bench,
     prepare,
     process::with_sources,
@@ -65,11 +67,14 @@ impl NanoGpt {
             return Ok(dataset.clone());
         }
         let dataset = Dataset::open(&self.config.data_dir(&self.track)?)?;
-        let Track { context, windows, .. } = self.track;
+        let context = self.track.context;
         for part in [Part::Dev, Part::Val, Part::Vault] {
-            dataset.require(part, tokens_needed(context, windows))?;
+            dataset.require(part, tokens_needed(context, self.track.windows_of(part)))?;
         }
         dataset.require(Part::Train, context + 1)?;
+        if self.track.stream == Alignment::Documents {
+            dataset.require_documents(context)?;
+        }
         Ok(kept.insert(Arc::new(dataset)).clone())
     }
 
@@ -81,13 +86,20 @@ impl NanoGpt {
         {
             return Ok(compiler.clone());
         }
-        let harness = Harness::load(&self.config.harness_dir()?)
+        let harness = Harness::load(&self.config.harness_dir(self.track.device)?)
             .map_err(|error| Error::failed(with_sources(&error)))?;
         let compiler = Compiler::new(harness, &cache, self.config.unsafe_no_sandbox)
             .map_err(|error| Error::failed(with_sources(&error)))?;
         let compiler = Arc::new(compiler);
         *kept = Some((cache, compiler.clone()));
         Ok(compiler)
+    }
+
+    /// The GPU of a track that is measured on one, free of other programs of ours; with `alone`, of
+    /// everybody else's too.
+    fn gpu(&self, alone: bool, host: &dyn Host) -> Result<Option<Session>> {
+        let gpu = required(&self.track, &self.config)?;
+        gpu.map(|gpu| Session::open(&gpu, alone, host)).transpose()
     }
 
     /// The binary that calibrates the clock: always the reference in this crate, whatever the
@@ -111,7 +123,8 @@ impl NanoGpt {
 
     /// Rules and compilation: a binary, or why there is none.
     fn build(&self, program: &Program, host: &dyn Host) -> Result<Result<Built, Refusal>> {
-        let findings = if self.source_rules { rules().check(program) } else { Vec::new() };
+        let findings =
+            if self.source_rules { rules(&self.track).check(program) } else { Vec::new() };
         if findings.iter().any(|finding| finding.severity >= Severity::Error) {
             return Ok(Err(Refusal { cause: Cause::Rule, findings }));
         }
@@ -134,6 +147,8 @@ struct Refusal {
 
 impl Environment for NanoGpt {
     fn spec(&self) -> Result<EnvironmentSpec> {
+        // Before anything else is set up: a search that could measure nothing must not begin.
+        required(&self.track, &self.config)?;
         let manifest = Manifest::read(&self.config.data_dir(&self.track)?)?;
         let reference = match &self.config.reference {
             None => reference(&self.track),
@@ -148,12 +163,14 @@ impl Environment for NanoGpt {
             Err(Refusal { cause, findings }) => return Ok(Check::refused(cause, findings)),
         };
         let dataset = self.dataset()?;
+        let gpu = self.gpu(false, host)?;
         let bench = Bench {
             track: &self.track,
             dataset: &dataset,
             binary: &built.binary,
             metronome: None,
             disguise: None,
+            gpu,
             unsafe_no_sandbox: self.config.unsafe_no_sandbox,
             host,
         };
@@ -164,6 +181,8 @@ impl Environment for NanoGpt {
     }
 
     fn evaluate(&self, request: &EvaluationRequest, host: &dyn Host) -> Result<Evaluation> {
+        // What is missing shows before anything is compiled.
+        required(&self.track, &self.config)?;
         let dataset = self.dataset()?;
         let built = match self.build(&request.program, host)? {
             Ok(built) => built,
@@ -180,6 +199,7 @@ impl Environment for NanoGpt {
             binary: &built.binary,
             metronome: metronome.as_deref(),
             disguise: disguise.as_ref(),
+            gpu: self.gpu(self.track.clock == Clock::Elapsed, host)?,
             unsafe_no_sandbox: self.config.unsafe_no_sandbox,
             host,
         };

@@ -97,6 +97,20 @@ pub enum DataError {
         .0.display()
     )]
     Changed(PathBuf),
+    /// A shard that a data set is read from is no longer there.
+    #[error(
+        "`{}` is gone: the data set reads its training text from there\nhint: put it back, or make the \
+         data set again with `forerunner data prepare` or `forerunner data fetch`",
+        .0.display()
+    )]
+    ShardGone(PathBuf),
+    /// Sequences are to begin with documents, and there are none.
+    #[error(
+        "the training text of data set `{0}` is not divided into documents by GPT-2's end-of-text \
+         (50256), or none is long enough\nhint: leave out `stream = \"documents\"`, or use shards in the \
+         FineWeb format"
+    )]
+    NoDocuments(String),
     /// Nothing to work with.
     #[error("{what} is empty\nhint: {hint}")]
     Empty {
@@ -151,6 +165,13 @@ pub enum DataError {
         .0.display()
     )]
     Occupied(PathBuf),
+    /// A shard is a file of the data set that is to be replaced.
+    #[error(
+        "`{}` is part of the data set that would be replaced, and the new one would read it\nhint: \
+         choose another folder with `--out`",
+        .0.display()
+    )]
+    Replaced(PathBuf),
     /// More tokens than one file can hold.
     #[error(
         "`{}` would hold more than {} tokens\nhint: prepare fewer shards",

@@ -1,13 +1,21 @@
 //! The evaluator's conversation: parameters and windows in, logits out, the loss computed here.
+//!
+//! On a GPU all logits of a score would be terabytes, so the harness there computes the losses and
+//! hands them over. That changes nothing about what is believed: what comes from a process that has
+//! seen whole windows is a commitment either way, and the blind audit, for which single rows of
+//! logits are asked for and whose losses are computed here, is what stands behind it.
 
 use crate::{
+    Track,
+    handover::greet,
     process::{Process, Stop, Trouble},
     score::nll,
     text::Text,
     trainer::Task,
 };
 use forerunner_core::Cause;
-use forerunner_nanogpt_protocol::{FromProgram, FromSupervisor, Snapshot, Windows};
+use forerunner_nanogpt_protocol::{Device, FromProgram, FromSupervisor, Rows, Snapshot, Windows};
+use std::time::{Duration, Instant};
 
 /// Name of this process in findings.
 const STAGE: &str = "the evaluator";
@@ -15,6 +23,8 @@ const STAGE: &str = "the evaluator";
 const FRAME_BYTES: usize = 8 << 20;
 /// Most windows in one frame.
 const FRAME_WINDOWS: usize = 16;
+/// The same on a GPU, where the logits of a frame stay in its memory.
+const DEVICE_FRAME: (usize, usize) = (2 << 30, 32);
 
 /// A window of text that is shown to a program, and the tokens whose loss is computed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +54,8 @@ impl Window {
 pub(crate) struct Evaluator<'a, P> {
     process: &'a mut P,
     task: Task<'a>,
+    /// How long it has been waited for.
+    waited: Duration,
 }
 
 /// What a conversation came to, and what it cost.
@@ -64,9 +76,9 @@ pub(crate) fn with_evaluator<P: Process, T>(
     talk: impl FnOnce(&mut Evaluator<'_, P>) -> Result<T, Stop>,
 ) -> Result<Answered<T>, Trouble> {
     let converse = || {
-        process.tell(&task.start())?;
+        greet(&mut process, &task, STAGE, |_| ())?;
         process.tell(&FromSupervisor::Parameters(snapshot.clone()))?;
-        talk(&mut Evaluator { process: &mut process, task })
+        talk(&mut Evaluator { process: &mut process, task, waited: Duration::ZERO })
     };
     match converse() {
         Ok(value) => {
@@ -82,7 +94,12 @@ pub(crate) fn with_evaluator<P: Process, T>(
 impl<P: Process> Evaluator<'_, P> {
     /// Negative log-likelihoods of the targets in nats, window by window, position by position.
     /// The windows are one frame: they are answered together.
+    ///
+    /// On a GPU the loss of a position whose next token was replaced is that of the replacement.
     pub(crate) fn losses(&mut self, windows: &[Window]) -> Result<Vec<f64>, Stop> {
+        if self.task.track.device == Device::Cuda {
+            return self.committed(windows);
+        }
         let inputs = windows.iter().flat_map(|window| window.inputs.iter().copied()).collect();
         let logits = self.logits(inputs, windows.len())?;
         let targets = windows.iter().flat_map(|window| &window.targets);
@@ -90,9 +107,49 @@ impl<P: Process> Evaluator<'_, P> {
         Ok(rows.zip(targets).map(|(row, target)| nll(row, *target)).collect())
     }
 
-    /// CPU seconds used so far.
-    pub(crate) fn cpu_seconds(&self) -> f64 {
-        self.process.cpu_seconds().unwrap_or(0.0)
+    /// Negative log-likelihood of the target in nats at one position of each window, computed here.
+    /// The windows are one frame, of the same shape as any other.
+    pub(crate) fn losses_at(
+        &mut self,
+        windows: &[Window],
+        positions: &[usize],
+    ) -> Result<Vec<f64>, Stop> {
+        let Task { track, vocab, .. } = self.task;
+        let length = track.context;
+        if track.device == Device::Cpu {
+            let losses = self.losses(windows)?;
+            let of = |(row, position): (usize, &usize)| losses[row * length + position];
+            return Ok(positions.iter().enumerate().map(of).collect());
+        }
+        let tokens = windows.iter().flat_map(|window| window.inputs.iter().copied()).collect();
+        let windows_sent = Windows { batch: windows.len() as u32, length: length as u32, tokens };
+        let asked = positions.iter().map(|&position| position as u32).collect();
+        let rows = Rows { windows: windows_sent, positions: asked };
+        let logits = self.answered(&FromSupervisor::Rows(rows), windows.len())?;
+        let targets = windows.iter().zip(positions).map(|(window, &at)| window.targets[at]);
+        let rows = logits.chunks_exact(vocab);
+        Ok(rows.zip(targets).map(|(row, target)| nll(row, target)).collect())
+    }
+
+    /// Seconds used so far: CPU seconds, or on a GPU those in which it was waited for. The first
+    /// answer is waited for from when the parameters have been handed over, so that it is known what
+    /// the program does with them.
+    pub(crate) fn seconds(&self) -> f64 {
+        match self.task.track.device {
+            Device::Cpu => self.process.cpu_seconds().unwrap_or(0.0),
+            Device::Cuda => self.waited.as_secs_f64(),
+        }
+    }
+
+    /// Positions of a window whose losses can be compared with those known, when its tokens were
+    /// replaced from `cut` on. Where the harness computes them the target before the cut is a
+    /// replacement, too: a window that contradicts itself would give a probe away.
+    pub(crate) fn comparable(&self, cut: usize) -> usize {
+        let has_other_target = cut < self.task.track.context;
+        match self.task.track.device {
+            Device::Cuda if has_other_target => cut.saturating_sub(1),
+            Device::Cpu | Device::Cuda => cut,
+        }
     }
 
     /// The parameters as the evaluator has them now.
@@ -108,21 +165,62 @@ impl<P: Process> Evaluator<'_, P> {
         }
     }
 
-    /// Sends one frame and checks the answer's shape and values.
+    /// Sends a question and waits for an answer of at most `limit` bytes.
+    fn ask(&mut self, question: &FromSupervisor, limit: u64) -> Result<FromProgram, Stop> {
+        let asked = Instant::now();
+        self.process.tell(question)?;
+        let answer = self.process.receive(limit)?;
+        self.waited += asked.elapsed();
+        Ok(answer)
+    }
+
+    /// Losses of one frame as the harness computed them.
+    fn committed(&mut self, windows: &[Window]) -> Result<Vec<f64>, Stop> {
+        let expected = windows.len() * self.task.track.context;
+        let last = |window: &Window| window.targets.last().copied();
+        let tokens =
+            windows.iter().flat_map(|window| window.inputs.iter().copied().chain(last(window)));
+        let (batch, length) = (windows.len() as u32, self.task.track.context as u32 + 1);
+        let windows = Windows { batch, length, tokens: tokens.collect() };
+        let answer = self.ask(&FromSupervisor::Score(windows), 4 * expected as u64)?;
+        let FromProgram::Losses(losses) = answer else {
+            let text = format!("{STAGE} answered windows to score with something else than losses");
+            return Err(Trouble::program(Cause::Protocol, "protocol/frame", text).into());
+        };
+        if losses.len() != expected {
+            let text = format!("{} losses for {expected} positions", losses.len());
+            return Err(Trouble::program(Cause::Protocol, "score/count", text).into());
+        }
+        if let Some(loss) = losses.iter().find(|loss| !loss.is_finite()) {
+            let text = format!("a loss is {loss}; all logits must be finite");
+            return Err(Trouble::program(Cause::NotFinite, "score/not-finite", text).into());
+        }
+        Ok(losses.into_iter().map(f64::from).collect())
+    }
+
+    /// Sends one frame of windows.
     fn logits(&mut self, tokens: Vec<u16>, n_windows: usize) -> Result<Vec<f32>, Stop> {
-        let Task { track, vocab, .. } = self.task;
-        let length = track.context;
-        let expected = n_windows * length * vocab;
+        let length = self.task.track.context;
         let windows = Windows { batch: n_windows as u32, length: length as u32, tokens };
-        self.process.tell(&FromSupervisor::Windows(windows))?;
-        let FromProgram::Logits(logits) = self.process.receive(4 * expected as u64)? else {
+        self.answered(&FromSupervisor::Windows(windows), n_windows * length)
+    }
+
+    /// Sends a question about so many positions and checks the shape and the values of the logits.
+    fn answered(&mut self, question: &FromSupervisor, rows: usize) -> Result<Vec<f32>, Stop> {
+        let Task { track, vocab, .. } = self.task;
+        let expected = rows * vocab;
+        let FromProgram::Logits(logits) = self.ask(question, 4 * expected as u64)? else {
             let text = format!("{STAGE} answered windows with something else than logits");
             return Err(Trouble::program(Cause::Protocol, "protocol/frame", text).into());
         };
         if logits.len() != expected {
+            let length = track.context;
+            let what = match question {
+                FromSupervisor::Rows(_) => format!("{rows} positions"),
+                _ => format!("{} windows of {length} positions", rows / length.max(1)),
+            };
             let text = format!(
-                "{} logits for {n_windows} windows of {length} positions and a vocabulary of \
-                 {vocab}; {expected} were asked for",
+                "{} logits for {what} and a vocabulary of {vocab}; {expected} were asked for",
                 logits.len(),
             );
             return Err(Trouble::program(Cause::Protocol, "score/count", text).into());
@@ -136,6 +234,10 @@ impl<P: Process> Evaluator<'_, P> {
 }
 
 /// Windows in a frame: depends on the track alone, so that every program sees the same shapes.
-pub(crate) fn frame_windows(context: usize, vocab: usize) -> usize {
-    (FRAME_BYTES / (4 * context * vocab)).clamp(1, FRAME_WINDOWS)
+pub(crate) fn frame_windows(track: &Track, vocab: usize) -> usize {
+    let (bytes, windows) = match track.device {
+        Device::Cpu => (FRAME_BYTES, FRAME_WINDOWS),
+        Device::Cuda => DEVICE_FRAME,
+    };
+    (bytes / (4 * track.context * vocab)).clamp(1, windows)
 }

@@ -116,7 +116,7 @@ impl Bench<'_> {
     /// A frame of windows, or four where a frame has fewer, from all over dev, which is `text`.
     fn few_windows(&self, text: Text<'_>) -> Result<Vec<Window>, Trouble> {
         let (context, vocab) = (self.track.context, self.dataset.manifest().vocab);
-        let n_windows = frame_windows(context, vocab).max(4);
+        let n_windows = frame_windows(self.track, vocab).max(4);
         let starts = self.windows(Part::Dev)?;
         let some = starts.iter().step_by((starts.len() / n_windows).max(1)).take(n_windows);
         Ok(some.map(|&start| Window::read(text, start, context)).collect())

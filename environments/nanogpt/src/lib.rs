@@ -9,11 +9,11 @@
 //!
 //! | part | modules |
 //! | --- | --- |
-//! | data | [`prepare`], [`Dataset`], [`Shard`] |
+//! | data | [`prepare`], [`Dataset`], [`Tokens`], [`Shard`] |
 //! | setting | [`Track`], [`Config`], [`Clock`] |
-//! | one measurement | `measurement`: `trainer`, `stream`, `clock`, `pace`, `kernel`, then `evaluator`, `scoring`, `score`, `text`; `outcome` |
+//! | one measurement | `measurement`: `handover`, `trainer`, `stream`, `clock`, `pace`, `kernel`, then `evaluator`, `scoring`, `score`, `text`; `outcome` |
 //! | why it is believed | `verification`: `probe`, `audit`, `effort`, `knowledge` |
-//! | processes | `process`, `blame`, `affinity`, `telemetry` |
+//! | processes | `device`, `gpu`, `process`, `blame`, `affinity`, `telemetry` |
 //! | plugin | [`NanoGpt`], `spec` |
 
 mod affinity;
@@ -23,10 +23,13 @@ mod claimed_loss;
 mod clock;
 mod config;
 mod dataset;
+mod device;
 mod effort;
 mod environment;
 mod error;
 mod evaluator;
+mod gpu;
+mod handover;
 mod kernel;
 mod knowledge;
 mod manifest;
@@ -48,6 +51,7 @@ mod stopwatch;
 mod stream;
 mod telemetry;
 mod text;
+mod tokens;
 mod track;
 mod trainer;
 mod verification;
@@ -58,6 +62,8 @@ pub use environment::NanoGpt;
 pub use error::DataError;
 pub use manifest::{FileEntry, Manifest, Part, TokenKind};
 pub use shard::{Shard, ShardWriter};
-pub use track::{Clock, Harder, TRACKS, Track};
+pub use stream::Alignment;
+pub use tokens::Tokens;
+pub use track::{Clock, Harder, ROUNDING_NATS, TRACKS, Track};
 
 forerunner_sdk::export_plugin! { environment "nanogpt" => NanoGpt::new }

@@ -1,10 +1,14 @@
-//! The description of a data set: what its tokens stand for and what its four files hold.
+//! The description of a data set: what its tokens stand for and what its four parts hold.
 
 use crate::DataError;
 use forerunner_core::Slice;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// Name of the description in a data set's folder.
 pub(crate) const MANIFEST: &str = "dataset.json";
@@ -68,6 +72,12 @@ impl Part {
     pub fn file(self) -> String {
         format!("{}.bin", self.name())
     }
+
+    /// Name of the list that stands in the folder instead, where the tokens are read from files
+    /// elsewhere: [`ShardList`].
+    pub(crate) fn list(self) -> String {
+        format!("{}.json", self.name())
+    }
 }
 
 impl From<Slice> for Part {
@@ -80,13 +90,55 @@ impl From<Slice> for Part {
     }
 }
 
-/// The description of one token file.
+/// Token files that a part is read from where they lie, in order: `train.json` of a data set that
+/// was made of shards.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ShardList {
+    /// The files.
+    pub(crate) files: Vec<ShardEntry>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ShardEntry {
+    /// Where it is: below the data set's folder, or an absolute path.
+    pub(crate) path: PathBuf,
+    /// Number of tokens.
+    pub(crate) tokens: u64,
+    /// SHA-256 of the whole file, in hex.
+    pub(crate) sha256: String,
+}
+
+impl ShardList {
+    /// The list of `part` in `dir`, or `None` where the part is a token file.
+    pub(crate) fn read(dir: &Path, part: Part) -> Result<Option<Self>, DataError> {
+        let path = dir.join(part.list());
+        let text = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(DataError::io("read", &path))?,
+        };
+        let list: Self = serde_json::from_str(&text).map_err(|error| DataError::Manifest {
+            path: path.clone(),
+            reason: error.to_string(),
+        })?;
+        if list.files.is_empty() {
+            let reason = "it names no files".to_owned();
+            return Err(DataError::Manifest { path, reason });
+        }
+        Ok(Some(list))
+    }
+}
+
+/// The description of the tokens of one part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileEntry {
     /// Number of tokens.
     pub tokens: u64,
-    /// SHA-256 of the whole file, in hex.
+    /// SHA-256 of the token file, in hex; of several files, that of the one that would hold all their
+    /// tokens ([`Tokens::sha256`](crate::Tokens::sha256)).
     pub sha256: String,
 }
 
@@ -102,7 +154,7 @@ pub struct Manifest {
     pub vocab: usize,
     /// Where the material came from, for people.
     pub source: String,
-    /// The four files by part name.
+    /// The four parts by name.
     pub slices: BTreeMap<String, FileEntry>,
 }
 

@@ -6,6 +6,7 @@ use crate::{
     blame::too_large,
     clock::Meter,
     evaluator::{Answered, Window, frame_windows, with_evaluator},
+    gpu::{Seen, Session, Watching},
     metronome::Metronome,
     outcome::{TRAIN_LOSS, TRAIN_LOSS_SCORED, describe_training, other_loss, peak_flops},
     probe::secret,
@@ -22,8 +23,8 @@ use forerunner_core::{
     Cause, Error, Evaluation, EvaluationRequest, Evidence, Finding, Host, Metrics, Purpose, Result,
     Series, Severity, Slice, Verdict,
 };
-use forerunner_nanogpt_protocol::{Collect, Snapshot};
-use std::path::Path;
+use forerunner_nanogpt_protocol::{Collect, Device, Snapshot};
+use std::{cell::RefCell, path::Path};
 
 /// CPU seconds of an evaluator; the reference takes one.
 const EVALUATION_CPU_SECONDS: f64 = 60.0;
@@ -53,21 +54,26 @@ pub(crate) struct Bench<'a> {
     pub(crate) disguise: Option<&'a Disguise>,
     /// Whether to do without a sandbox.
     pub(crate) unsafe_no_sandbox: bool,
+    /// The GPU of a track that is measured on one, held for this measurement.
+    pub(crate) gpu: Option<Session>,
     /// The host.
     pub(crate) host: &'a dyn Host,
 }
 
 impl Bench<'_> {
     /// Measures the program with the request's seed on the request's slice.
-    pub(crate) fn measure(&self, request: &EvaluationRequest) -> Result<Evaluation> {
+    pub(crate) fn measure(self, request: &EvaluationRequest) -> Result<Evaluation> {
         let cores = &self.cores(request)?;
         let mut telemetry = self.facts(request, cores);
-        let peak_flops = peak_flops(cores);
+        let peak_flops = match &self.gpu {
+            None => Some(peak_flops(cores)),
+            Some(session) => session.matmul_flops_per_second(self.host)?.ok(),
+        };
         let mut log = Log::default();
         let mut evidence = Evidence::default();
-        let mut note = String::new();
+        let (mut note, mut seen) = (String::new(), None);
         let trained = self.with_meter(cores, |mut meter| {
-            let trained = self.train(request.seed, cores, &mut meter, &mut log);
+            let trained = self.train(request.seed, cores, &mut meter, &mut log, &mut seen);
             note = meter.note();
             trained
         });
@@ -96,15 +102,20 @@ impl Bench<'_> {
             telemetry.numbers.insert(VERIFICATION_CPU_SECONDS.into(), verified.cpu_seconds);
             Ok((self.metrics(request, &trained, &scored.value)?, findings))
         });
+        let wall_clock = self.track.clock == Clock::Elapsed;
+        let finish = |session: Session| session.finish(seen, wall_clock, &mut telemetry);
+        let remarks = self.gpu.map(finish).unwrap_or_default();
         let (verdict, findings, metrics) = match result {
-            Ok((metrics, findings)) => {
+            Ok((metrics, mut findings)) => {
+                findings.extend(remarks);
                 let rejected = findings.iter().any(|f| f.severity >= Severity::Error);
                 let verdict = if rejected { Verdict::Rejected } else { Verdict::Accepted };
                 (verdict, findings, metrics)
             }
             Err(Trouble::Host(error)) => return Err(error),
             Err(Trouble::Program(cause, finding)) => {
-                (Verdict::Failed(cause), vec![finding], Metrics::new())
+                let findings = std::iter::once(finding).chain(remarks).collect();
+                (Verdict::Failed(cause), findings, Metrics::new())
             }
         };
         Ok(Evaluation { verdict, findings, metrics, telemetry, evidence }.finite())
@@ -117,9 +128,15 @@ impl Bench<'_> {
         let mut log = Log::default();
         let train = self.text(Part::Train);
         let task = self.task(0);
-        let place = Place { cpu_seconds: SMOKE_CPU_SECONDS, ..self.place(&[]) };
+        let cpu_seconds = match self.track.device {
+            Device::Cpu => SMOKE_CPU_SECONDS,
+            // The driver's start, and a thread that looks for the end of kernels all the time.
+            Device::Cuda => 2.0 * (self.track.setup_seconds + SMOKE_CPU_SECONDS),
+        };
+        let place = Place { cpu_seconds, ..self.place(&[]) };
         let trained = Sandboxed::with(&place, "train", self.host, |process| {
-            Trainer::new(process, task, Stream::new(train, 0), &mut meter, &mut log, self.host)
+            let stream = Stream::new(train, 0).aligned(self.track.stream);
+            Trainer::new(process, task, stream, &mut meter, &mut log, self.host)
                 .stop_after(SMOKE_BATCHES)
                 .run()
         });
@@ -160,13 +177,27 @@ impl Bench<'_> {
         cores: &[usize],
         meter: &mut Meter<'_>,
         log: &mut Log,
+        seen: &mut Option<Seen>,
     ) -> Result<Trained, Trouble> {
-        let stream = Stream::new(self.text(Part::Train), seed);
-        Sandboxed::with(&self.place(cores), "train", self.host, |process| {
-            // Not sooner: the sandbox's threads and processes would inherit it.
-            let _pinned = Pinned::to(cores);
-            Trainer::new(process, self.task(seed), stream, meter, log, self.host).run()
-        })
+        let watching = RefCell::new(None);
+        let watch = || watching.replace(self.gpu.as_ref().map(Session::watch));
+        let on_cpu = self.track.device == Device::Cpu;
+        let stream = Stream::new(self.text(Part::Train), seed).aligned(self.track.stream);
+        let trained = std::thread::scope(|scope| {
+            // A GPU's clock goes on while the trainer waits for tokens. One thread more would disturb
+            // the cores of a CPU track, whose clock stands still meanwhile.
+            let stream = if on_cpu { stream } else { stream.reading_ahead(scope) };
+            Sandboxed::with(&self.place(cores), "train", self.host, |process| {
+                // Not sooner: the sandbox's threads and processes would inherit it. Where the work is
+                // done on a GPU, the core is left to the thread that feeds it.
+                let _pinned = on_cpu.then(|| Pinned::to(cores));
+                Trainer::new(process, self.task(seed), stream, meter, log, self.host)
+                    .when_handed_over(watch)
+                    .run()
+            })
+        });
+        *seen = watching.into_inner().map(Watching::finish);
+        trained
     }
 
     fn score(
@@ -189,7 +220,7 @@ impl Bench<'_> {
         cores: &[usize],
     ) -> Result<Answered<Vec<f64>>, Trouble> {
         let task = self.task(0);
-        let width = frame_windows(self.track.context, task.vocab);
+        let width = frame_windows(self.track, task.vocab);
         self.evaluator(cores, |process| {
             with_evaluator(process, task, snapshot, |evaluator| losses(evaluator, windows, width))
         })
@@ -212,7 +243,11 @@ impl Bench<'_> {
         talk: impl FnOnce(Sandboxed) -> Result<T, Trouble>,
     ) -> Result<T, Trouble> {
         let place = self.place(cores);
-        let cpu_seconds = times * EVALUATION_CPU_SECONDS;
+        let cpu_seconds = times
+            * match self.track.device {
+                Device::Cpu => EVALUATION_CPU_SECONDS,
+                Device::Cuda => self.track.cpu_seconds,
+            };
         let place = Place { cpu_seconds, wall_seconds: times * place.wall_seconds, ..place };
         Sandboxed::with(&place, "evaluate", self.host, talk)
     }
@@ -250,7 +285,7 @@ impl Bench<'_> {
     }
 
     pub(crate) fn windows(&self, part: Part) -> Result<Vec<usize>, Trouble> {
-        let Track { context, windows, .. } = *self.track;
+        let (context, windows) = (self.track.context, self.track.windows_of(part));
         let len = self.dataset.part(part).len();
         spread(len, context, windows).ok_or_else(|| {
             Trouble::Host(Error::Failed(format!("{windows} windows do not fit {len} tokens")))
@@ -304,7 +339,8 @@ impl Bench<'_> {
             threads: self.track.threads,
             unsafe_no_sandbox: self.unsafe_no_sandbox,
             cpu_seconds: self.track.cpu_seconds,
-            wall_seconds: self.track.wall_seconds,
+            wall_seconds: self.track.wall_seconds + self.track.setup_seconds_before_go(),
+            gpu: self.gpu.as_ref(),
             memory_bytes: self.track.memory_bytes,
         }
     }

@@ -97,7 +97,9 @@ impl<P: Process> Metronome<P> {
     fn seconds(&self) -> Option<f64> {
         match self.clock {
             Clock::Wall => Some(self.started.elapsed().as_secs_f64()),
-            Clock::Calibrated | Clock::Raw | Clock::Steps => self.process.cpu_seconds(),
+            Clock::Calibrated | Clock::Raw | Clock::Elapsed | Clock::Steps => {
+                self.process.cpu_seconds()
+            }
         }
     }
 }

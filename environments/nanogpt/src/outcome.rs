@@ -5,6 +5,7 @@ use crate::{
     affinity::Pinned,
     clock::{Charge, Used},
     evaluator::Window,
+    handover::HandOver,
     kernel::Kernel,
     measurement::Bench,
     process::Trouble,
@@ -12,7 +13,7 @@ use crate::{
     scoring::{Scored, mean},
     shard::hex,
     stream::Ledger,
-    telemetry::Log,
+    telemetry::{Log, printable},
     track::{Clock, Track},
     trainer::Trained,
 };
@@ -20,7 +21,7 @@ use forerunner_core::{
     ALLOCATIONS_PER_STEP, Error, EvaluationRequest, Evidence, Finding, Metrics, PEAK_FLOPS, Probe,
     Result, SECONDS_PER_TOKEN, Series, Severity, TOKENS_PER_STEP, Telemetry, late_median,
 };
-use forerunner_nanogpt_protocol::{Allocations, Snapshot};
+use forerunner_nanogpt_protocol::{Allocations, DeviceUse, Snapshot};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
@@ -106,7 +107,8 @@ impl Bench<'_> {
     pub(crate) fn delays(&self, trained: &Trained) -> Option<Finding> {
         let wall = trained.charge.used.wall_seconds;
         let share = trained.delayed_seconds? / (wall * self.track.threads as f64);
-        (self.track.clock == Clock::Wall && share > MOST_DELAY).then(|| {
+        let by_wall = matches!(self.track.clock, Clock::Wall | Clock::Elapsed);
+        (by_wall && share > MOST_DELAY).then(|| {
             let text = format!(
                 "others used the cores: threads of the trainer waited {:.1} % of their time for one, \
                  more than {:.0} %; what the wall clock says is too long by something like that",
@@ -164,7 +166,7 @@ pub(crate) fn describe_training(
     track: &Track,
     trained: &Trained,
     log: &Log,
-    peak_flops: f64,
+    peak_flops: Option<f64>,
 ) {
     let Charge { seconds, used: Used { cpu_seconds, wall_seconds } } = trained.charge;
     let finished = &trained.finished;
@@ -179,13 +181,26 @@ pub(crate) fn describe_training(
     number("peak_memory_bytes", finished.peak_memory_bytes as f64);
     number("tokens_per_cpu_second", trained.ledger.tokens as f64 / cpu_seconds);
     let (startup, all_seconds) = match track.clock {
-        Clock::Wall => ("startup_wall_seconds", wall_seconds),
+        Clock::Wall | Clock::Elapsed => ("startup_wall_seconds", wall_seconds),
         _ => ("startup_cpu_seconds", cpu_seconds),
     };
     let flops_per_second = flops(trained) / all_seconds;
     number("flops_per_second", flops_per_second);
-    number(PEAK_FLOPS, peak_flops);
-    number("share_of_gemm_peak", flops_per_second / peak_flops);
+    // On a GPU the peak is the harness's word, from its warm-up.
+    let device = trained.hand_over.as_ref().map(|over| over.report.matmul_flops_per_second);
+    if let Some(peak_flops) = peak_flops.or(device).filter(|flops| *flops > 0.0) {
+        number(PEAK_FLOPS, peak_flops);
+        number("share_of_gemm_peak", flops_per_second / peak_flops);
+    }
+    if let Some(HandOver { report, setup_seconds }) = &trained.hand_over {
+        number("setup_seconds", *setup_seconds);
+        number("device_memory_bytes", report.memory_bytes as f64);
+    }
+    if let Some(DeviceUse { peak_bytes, seconds, launches, .. }) = log.device() {
+        number("device_peak_memory_bytes", *peak_bytes as f64);
+        number("device_seconds", *seconds);
+        number("device_launches", *launches as f64);
+    }
     if let Some(counted) = log.counted_flops() {
         number("counted_flops", counted);
     }
@@ -205,4 +220,13 @@ pub(crate) fn describe_training(
     let encoded = trained.snapshot.encode().unwrap_or_default();
     telemetry.facts.insert("snapshot_sha256".into(), hex(&Sha256::digest(encoded)));
     telemetry.facts.insert("sandbox".into(), finished.layers.to_string());
+    if let Some(HandOver { report, .. }) = &trained.hand_over {
+        let words = printable(&format!("{}, CUDA {}", report.name, report.driver), 80);
+        let text = format!("{words}, {} multiprocessors", report.multiprocessors);
+        telemetry.facts.insert("device".into(), text);
+        let by = log.device().map_or("", |device| &device.timed_by);
+        let by = printable(if by.is_empty() { "nothing" } else { by }, 40);
+        let text = format!("seconds of the device, by {by}");
+        telemetry.facts.insert("sections".into(), text);
+    }
 }

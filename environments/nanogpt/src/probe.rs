@@ -3,7 +3,8 @@
 //!
 //! Every window is scored once, in a secret order and in secret company; between the scored frames,
 //! at secret places, come frames of the same shape and the same kind of text that ask for known
-//! windows again. On CPU honest models answer them bit for bit alike, so the tolerance is zero.
+//! windows again. On CPU honest models answer them bit for bit alike, so the tolerance is zero; on a
+//! GPU it is the track's, and what differed most is noted beside it.
 
 use crate::stream::below;
 use forerunner_core::{Error, Finding, Probe};
@@ -180,32 +181,89 @@ fn other_company(
 /// What the probes have seen so far.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    seen: Vec<(Kind, u64, u64)>,
+    /// How far losses may lie apart, in nats.
+    tolerance: f64,
+    seen: Vec<Seen>,
+}
+
+/// What the probes of a kind have seen.
+#[derive(Debug)]
+struct Seen {
+    kind: Kind,
+    trials: u64,
+    failures: u64,
+    differences: Differences,
+}
+
+/// How far losses lay apart that should be the same: what a tolerance is to be judged by.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Differences {
+    count: u64,
+    /// Those that were not the same to the last bit.
+    unequal: u64,
+    sum: f64,
+    squares: f64,
+    largest: f64,
+}
+
+impl Differences {
+    /// Takes in two losses of one position, in nats, and says whether they agree within `tolerance`:
+    /// to the last bit, when that is 0.
+    pub(crate) fn agree(&mut self, known: f64, now: f64, tolerance: f64) -> bool {
+        let difference = now - known;
+        self.count += 1;
+        self.sum += difference;
+        self.squares += difference * difference;
+        self.largest = self.largest.max(difference.abs());
+        let equal = known.to_bits() == now.to_bits();
+        self.unequal += u64::from(!equal);
+        equal || tolerance > 0.0 && difference.abs() <= tolerance
+    }
+
+    /// Adds what was seen to a probe's numbers, where there is a tolerance to be judged.
+    pub(crate) fn add_to(&self, probe: Probe, tolerance: f64) -> Probe {
+        if tolerance <= 0.0 || self.count == 0 {
+            return probe;
+        }
+        let count = self.count as f64;
+        probe
+            .with("tolerance", tolerance)
+            .with("largest_difference", self.largest)
+            .with("mean_difference", self.sum / count)
+            .with("deviation_of_differences", (self.squares / count).sqrt())
+            .with("share_unequal", self.unequal as f64 / count)
+    }
 }
 
 impl Tally {
-    /// Compares the losses of a window, one for each position, with those known: bit for bit, up to
-    /// the row's cut.
+    /// A tally that lets losses lie so many nats apart; 0 means to the last bit.
+    pub(crate) fn within(tolerance: f64) -> Self {
+        Self { tolerance, seen: Vec::new() }
+    }
+
+    /// Compares the losses of a window, one for each position, with those known, up to the row's
+    /// cut.
     pub(crate) fn compare(&mut self, kind: Kind, cut: usize, known: &[f64], now: &[f64]) {
-        let same = known[..cut].iter().zip(&now[..cut]).all(|(a, b)| a.to_bits() == b.to_bits());
         let kind = if kind == Kind::Scored { Kind::Repeat } else { kind };
-        let at = self.seen.iter().position(|(seen, ..)| *seen == kind).unwrap_or_else(|| {
-            self.seen.push((kind, 0, 0));
+        let at = self.seen.iter().position(|seen| seen.kind == kind).unwrap_or_else(|| {
+            let differences = Differences::default();
+            self.seen.push(Seen { kind, trials: 0, failures: 0, differences });
             self.seen.len() - 1
         });
-        self.seen[at].1 += 1;
-        self.seen[at].2 += u64::from(!same);
+        let (tolerance, seen) = (self.tolerance, &mut self.seen[at]);
+        let mut same = true;
+        for (known, now) in known[..cut].iter().zip(&now[..cut]) {
+            same &= seen.differences.agree(*known, *now, tolerance);
+        }
+        seen.trials += 1;
+        seen.failures += u64::from(!same);
     }
 
     /// The reasons to reject. A program whose answers change by themselves is told only that: leaks
     /// cannot be told from it.
     pub(crate) fn findings(&self) -> Vec<Finding> {
-        let mut failed: Vec<Kind> = self
-            .seen
-            .iter()
-            .filter(|(.., failures)| *failures > 0)
-            .map(|(kind, ..)| *kind)
-            .collect();
+        let mut failed: Vec<Kind> =
+            self.seen.iter().filter(|seen| seen.failures > 0).map(|seen| seen.kind).collect();
         failed.sort_unstable();
         if failed.contains(&Kind::Repeat) {
             failed = vec![Kind::Repeat];
@@ -215,7 +273,10 @@ impl Tally {
 
     /// The same as evidence.
     pub(crate) fn evidence(&self) -> impl Iterator<Item = Probe> {
-        self.seen.iter().map(|(kind, trials, failures)| Probe::new(kind.name(), *trials, *failures))
+        self.seen.iter().map(|Seen { kind, trials, failures, differences }| {
+            let probe = Probe::new(kind.name(), *trials, *failures);
+            differences.add_to(probe, self.tolerance)
+        })
     }
 }
 
@@ -299,6 +360,28 @@ mod tests {
         check(Kind::Rows, 4, [1.0, 1.0, 1.0, 2.0], &["verify/rows"]);
         check(Kind::Scored, 4, [1.0, 1.0, 1.0, 2.0], &["verify/repeat"]);
         check(Kind::Fresh, 4, [1.0; 4], &[]);
+    }
+
+    #[test]
+    fn a_tolerance_lets_rounding_through_and_says_how_much_there_was() {
+        let mut tally = Tally::within(1e-3);
+        tally.compare(Kind::Rows, 2, &[1.0, 2.0], &[1.0, 2.0 - 5e-4]);
+        assert_eq!(tally.findings(), []);
+        let numbers = tally.evidence().next().unwrap().numbers;
+        let check = |name: &str, expected: f64| {
+            assert!((numbers[name] - expected).abs() < 1e-12, "{name}: {}", numbers[name]);
+        };
+        check("tolerance", 1e-3);
+        check("largest_difference", 5e-4);
+        check("mean_difference", -2.5e-4);
+        check("deviation_of_differences", 5e-4 / 2f64.sqrt());
+        check("share_unequal", 0.5);
+        tally.compare(Kind::Rows, 2, &[1.0, 2.0], &[1.0, 2.0 - 2e-3]);
+        assert_eq!(tally.findings().len(), 1);
+        // Without a tolerance nothing is said, as ever.
+        let mut exact = Tally::default();
+        exact.compare(Kind::Rows, 1, &[1.0], &[1.0]);
+        assert!(exact.evidence().next().unwrap().numbers.is_empty());
     }
 
     #[test]

@@ -1,14 +1,22 @@
 //! A program's process: frames in and out, its CPU clock, and what went wrong with it.
 
-use crate::blame::{ended_early, misspoken};
+use crate::{
+    blame::{ended_early, misspoken},
+    gpu::Session,
+};
 use forerunner_core::{Cause, Error, Finding, Host};
 use forerunner_nanogpt_protocol::{Error as WireError, FromProgram, FromSupervisor};
 use forerunner_sandbox::{Child, Finished, Policy, Profile};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+};
 use std::{
     ffi::OsString,
+    os::fd::AsFd,
     path::{Path, PathBuf},
     sync::mpsc::{RecvTimeoutError, channel},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Why a run has no result: the program's fault, or ours.
@@ -60,6 +68,13 @@ pub(crate) trait Process: Sized {
     fn send(&mut self, message: &FromSupervisor) -> Result<(), WireError>;
     /// Receives one message of at most `limit` bytes.
     fn receive(&mut self, limit: u64) -> Result<FromProgram, WireError>;
+    /// The same, but `None` when nothing has come within `patience`. A frame that has begun is waited
+    /// for as long as the process may live.
+    fn receive_within(
+        &mut self,
+        limit: u64,
+        patience: Duration,
+    ) -> Result<Option<FromProgram>, WireError>;
     /// CPU seconds used so far; `None` once it has ended.
     fn cpu_seconds(&self) -> Option<f64>;
     /// Seconds that its threads, added up, were ready to run and had to wait for a core that
@@ -119,6 +134,8 @@ pub(crate) struct Place<'a> {
     pub(crate) wall_seconds: f64,
     /// Bytes of memory.
     pub(crate) memory_bytes: u64,
+    /// The GPU that it is given.
+    pub(crate) gpu: Option<&'a Session>,
 }
 
 /// Tasks of a program beyond the threads of its operations: some room for a library's.
@@ -153,6 +170,10 @@ impl Sandboxed {
         policy.limits.processes = OTHER_TASKS + place.threads as u64;
         policy.limits.output_bytes = STDERR_BYTES;
         policy.limits.file_bytes = 0;
+        if let Some(session) = place.gpu {
+            session.before_program(host)?;
+            policy.give_gpu(session.gpu().clone());
+        }
         let argv = [place.binary.as_os_str().to_owned(), OsString::from(mode)];
         let child = forerunner_sandbox::spawn(&policy, &argv).map_err(sandbox_error)?;
         let pid = nix::unistd::Pid::from_raw(child.program_pid());
@@ -214,6 +235,17 @@ impl Process for Sandboxed {
         FromProgram::read(&mut self.0.stdout(), limit)
     }
 
+    fn receive_within(
+        &mut self,
+        limit: u64,
+        patience: Duration,
+    ) -> Result<Option<FromProgram>, WireError> {
+        if !something_came(&*self.0.stdout(), patience)? {
+            return Ok(None);
+        }
+        self.receive(limit).map(Some)
+    }
+
     fn cpu_seconds(&self) -> Option<f64> {
         self.0.cpu_time().ok().map(|time| time.as_secs_f64())
     }
@@ -228,6 +260,22 @@ impl Process for Sandboxed {
 
     fn kill(self) -> Result<Finished, Error> {
         self.0.kill().map_err(sandbox_error)
+    }
+}
+
+/// Waits until there is something to read, the end included; `false` when `patience` is over before.
+pub(crate) fn something_came(pipe: &impl AsFd, patience: Duration) -> Result<bool, WireError> {
+    let until = Instant::now() + patience;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let milliseconds = u16::try_from(left.as_millis()).unwrap_or(u16::MAX);
+        let mut pipe = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut pipe, PollTimeout::from(milliseconds)) {
+            Ok(0) if left.is_zero() => return Ok(false),
+            Ok(0) | Err(Errno::EINTR) => {}
+            Ok(_) => return Ok(true),
+            Err(error) => return Err(WireError::Io(error.into())),
+        }
     }
 }
 

@@ -69,11 +69,12 @@ pub(crate) fn score<P: Process>(
     random: &mut impl Rng,
 ) -> Result<Answered<Scored>, Trouble> {
     let context = task.track.context;
-    let plan = plan(exam.starts.len(), context, frame_windows(context, task.vocab), random);
+    let plan = plan(exam.starts.len(), context, frame_windows(task.track, task.vocab), random);
     with_evaluator(process, task, snapshot, |evaluator| {
-        let mut tally = Tally::default();
+        let mut tally = Tally::within(task.track.tolerance);
         let mut losses: Vec<Option<Vec<f64>>> = vec![None; exam.starts.len()];
         let mut frames: Vec<f64> = Vec::with_capacity(plan.len());
+        // On a GPU the clock of an evaluation starts with it, too.
         let mut used = 0.0;
         for Frame { kind, rows } in &plan {
             let mut windows = Vec::with_capacity(rows.len());
@@ -85,11 +86,13 @@ pub(crate) fn score<P: Process>(
                 windows.push(window);
             }
             let answers = evaluator.losses(&windows)?;
-            let now = evaluator.cpu_seconds();
+            let now = evaluator.seconds();
             frames.push(now - std::mem::replace(&mut used, now));
             for (row, now) in rows.iter().zip(answers.chunks_exact(context)) {
                 match &mut losses[row.window] {
-                    Some(known) => tally.compare(*kind, row.cut, known, now),
+                    Some(known) => {
+                        tally.compare(*kind, evaluator.comparable(row.cut), known, now);
+                    }
                     unknown => *unknown = Some(now.to_vec()),
                 }
             }
@@ -136,11 +139,12 @@ pub(crate) fn mean(values: &[f64]) -> f64 {
 pub(crate) mod tests {
     use super::*;
     use crate::{
+        handover::tests::report,
         probe::secret,
         score::spread,
         scripted::{Fixture, Script, Scripted, assert_blamed},
     };
-    use forerunner_nanogpt_protocol::{FromProgram, FromSupervisor, Spec, Windows};
+    use forerunner_nanogpt_protocol::{Device, FromProgram, FromSupervisor, Rows, Spec, Windows};
     use forerunner_sandbox::Outcome;
     use std::os::unix::net::UnixStream;
 
@@ -161,6 +165,35 @@ pub(crate) mod tests {
                         (0..window.len()).flat_map(|position| logits(window, position, number))
                     });
                     let answer = FromProgram::Logits(answer.collect());
+                    number += 1;
+                    answer
+                }
+                Ok(FromSupervisor::Start(start)) => {
+                    if start.device == Device::Cpu {
+                        continue;
+                    }
+                    FromProgram::Ready(report())
+                }
+                Ok(FromSupervisor::Score(Windows { length, tokens, .. })) => {
+                    let losses = tokens.chunks(length as usize).flat_map(|window| {
+                        let (inputs, targets) = (&window[..window.len() - 1], &window[1..]);
+                        let each = targets.iter().enumerate().map(|(position, target)| {
+                            // In f32, as on a device.
+                            let logits = logits(inputs, position, number);
+                            let sum: f32 = logits.iter().map(|logit| logit.exp()).sum();
+                            sum.ln() - logits[*target as usize]
+                        });
+                        each.collect::<Vec<f32>>()
+                    });
+                    let answer = FromProgram::Losses(losses.collect());
+                    number += 1;
+                    answer
+                }
+                Ok(FromSupervisor::Rows(Rows { windows, positions })) => {
+                    let windows = windows.tokens.chunks(windows.length as usize);
+                    let asked = windows.zip(positions);
+                    let row = |(window, at): (&[u16], u32)| logits(window, at as usize, number);
+                    let answer = FromProgram::Logits(asked.flat_map(row).collect());
                     number += 1;
                     answer
                 }
@@ -190,7 +223,10 @@ pub(crate) mod tests {
     }
 
     fn exam(script: Script) -> Result<Scored, Trouble> {
-        let fixture = Fixture::new();
+        exam_on(&Fixture::new(), script)
+    }
+
+    fn exam_on(fixture: &Fixture, script: Script) -> Result<Scored, Trouble> {
         let starts = spread(fixture.shard.len(), 8, 40).unwrap();
         let exam = Exam { text: Text::new(&fixture.shard, None), starts: &starts };
         let process = Scripted::start(script);
@@ -218,6 +254,46 @@ pub(crate) mod tests {
         let knowing = knowing.unwrap();
         assert!(knowing.loss < 1e-5, "{}", knowing.loss);
         assert_eq!(rules(&knowing), [""; 0]);
+    }
+
+    #[test]
+    fn on_a_gpu_the_harness_computes_the_losses() {
+        let on_gpu = |script| exam_on(&Fixture::on_gpu(), script);
+        let scored =
+            on_gpu(|pipe| serve(pipe, |window, position, _| peaked(window[position], 3.0)));
+        let scored = scored.unwrap();
+        let same = exam(|pipe| serve(pipe, |window, at, _| peaked(window[at], 3.0))).unwrap();
+        assert!((scored.loss - same.loss).abs() < 1e-5, "{} and {}", scored.loss, same.loss);
+        assert_eq!(rules(&scored), [""; 0]);
+        // Two tokens ahead: one ahead is what the blind audit finds.
+        let scored = on_gpu(|pipe| {
+            serve(pipe, |window, position, _| match window.get(position + 2) {
+                Some(&next) => peaked(next.wrapping_sub(7) % 256, 20.0),
+                None => vec![0.0; VOCAB],
+            })
+        });
+        assert_eq!(rules(&scored.unwrap()), ["verify/causality"]);
+        let scored = on_gpu(|pipe| serve(pipe, |_, _, number| peaked(0, number as f32)));
+        assert_eq!(rules(&scored.unwrap()), ["verify/repeat"]);
+        let check = |script: Script, cause: Cause, text: &str| {
+            assert_blamed(on_gpu(script).unwrap_err(), cause, text);
+        };
+        check(
+            |pipe| serve(pipe, |_, at, _| peaked(0, if at == 3 { f32::NAN } else { 0.0 })),
+            Cause::NotFinite,
+            "a loss is NaN",
+        );
+        check(
+            |pipe| {
+                crate::handover::tests::set_up(pipe);
+                let _ = FromSupervisor::read(pipe);
+                let _ = FromSupervisor::read(pipe);
+                FromProgram::Losses(vec![0.0; 3]).write(pipe).unwrap();
+                Outcome::Exited(0)
+            },
+            Cause::Protocol,
+            "3 losses for ",
+        );
     }
 
     #[test]

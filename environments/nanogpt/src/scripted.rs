@@ -2,8 +2,8 @@
 //! binary could say, without one having to be built.
 
 use crate::{
-    Config, Shard, ShardWriter, Track,
-    process::{Process, Trouble},
+    Config, ShardWriter, Tokens, Track,
+    process::{Process, Trouble, something_came},
     trainer::Task,
 };
 use forerunner_core::{Cause, Error, Finding};
@@ -53,6 +53,17 @@ impl Process for Scripted {
         FromProgram::read(&mut self.pipe, limit)
     }
 
+    fn receive_within(
+        &mut self,
+        limit: u64,
+        patience: Duration,
+    ) -> Result<Option<FromProgram>, WireError> {
+        if !something_came(&self.pipe, patience)? {
+            return Ok(None);
+        }
+        self.receive(limit).map(Some)
+    }
+
     fn cpu_seconds(&self) -> Option<f64> {
         Some(0.01 * f64::from(self.frames))
     }
@@ -73,7 +84,7 @@ impl Process for Scripted {
 /// A small track and a shard of bytes to go with it.
 pub(crate) struct Fixture {
     pub(crate) track: Track,
-    pub(crate) shard: Shard,
+    pub(crate) shard: Tokens,
     _dir: tempfile::TempDir,
 }
 
@@ -86,7 +97,18 @@ impl Fixture {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let mut writer = ShardWriter::create(&dir.path().join("x.bin")).expect("writable");
         writer.push((0..2000).map(|index| index * 7 % 256)).expect("writable");
-        Self { track, shard: writer.finish().expect("tokens"), _dir: dir }
+        Self { track, shard: writer.finish().expect("tokens").into(), _dir: dir }
+    }
+
+    /// The same on a GPU.
+    pub(crate) fn on_gpu() -> Self {
+        let mut fixture = Self::new();
+        let cuda = Config { track: "gpt2-124m".into(), ..Config::default() };
+        let cuda = Track::new(&cuda).expect("a track");
+        let track = &mut fixture.track;
+        (track.device, track.clock, track.tolerance) = (cuda.device, cuda.clock, cuda.tolerance);
+        track.cpu_seconds = 100.0;
+        fixture
     }
 
     pub(crate) fn task(&self) -> Task<'_> {

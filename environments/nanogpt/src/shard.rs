@@ -40,8 +40,9 @@ impl Shard {
             return Err(DataError::Empty { what: format!("`{}`", path.display()), hint });
         }
         #[expect(unsafe_code, reason = "a data set may be larger than memory")]
-        // SAFETY: prepared data sets are written once, under another name, and then renamed; we
-        // never write to or truncate a mapped file, and no untrusted process may open it.
+        // SAFETY: prepared data sets and fetched shards are written once, under another name, and
+        // then renamed; we never write to or truncate a mapped file, and no untrusted process may
+        // open it. Shards of the user's own stay as they are by agreement (`data prepare --help`).
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(DataError::io("map", path))?;
         let number = |index: usize| {
             let bytes = map.get(4 * index..4 * index + 4).and_then(|bytes| bytes.try_into().ok());
@@ -90,6 +91,16 @@ impl Shard {
         pairs.iter().map(|&pair| u16::from_le_bytes(pair))
     }
 
+    /// What stands before the tokens.
+    pub(crate) fn header(&self) -> &[u8] {
+        &self.map[..HEADER_BYTES]
+    }
+
+    /// The tokens as they stand in the file: two little-endian bytes each.
+    pub(crate) fn token_bytes(&self) -> &[u8] {
+        &self.map[HEADER_BYTES..]
+    }
+
     /// Checks that every token is smaller than `vocab`.
     ///
     /// # Errors
@@ -114,7 +125,7 @@ impl Shard {
 pub struct ShardWriter {
     path: PathBuf,
     file: BufWriter<File>,
-    count: i64,
+    count: u64,
 }
 
 impl ShardWriter {
@@ -148,19 +159,28 @@ impl ShardWriter {
     /// # Errors
     /// When the file cannot be written, is empty, or holds more tokens than its header can count.
     pub fn finish(mut self) -> Result<Shard, DataError> {
-        let count =
-            i32::try_from(self.count).map_err(|_| DataError::TooLarge(self.path.clone()))?;
+        if self.count > i32::MAX as u64 {
+            return Err(DataError::TooLarge(self.path));
+        }
+        let count = self.count;
         let write = |file: &mut BufWriter<File>| {
             file.seek(SeekFrom::Start(0))?;
-            for number in [MAGIC, VERSION, count] {
-                file.write_all(&number.to_le_bytes())?;
-            }
+            file.write_all(&header(count))?;
             file.flush()?;
             file.get_ref().sync_all()
         };
         write(&mut self.file).map_err(DataError::io("write", &self.path))?;
         Shard::open(&self.path)
     }
+}
+
+/// What stands before so many tokens. A file holds at most `i32::MAX`.
+pub(crate) fn header(count: u64) -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
+    header[..4].copy_from_slice(&MAGIC.to_le_bytes());
+    header[4..8].copy_from_slice(&VERSION.to_le_bytes());
+    header[8..16].copy_from_slice(&count.to_le_bytes());
+    header
 }
 
 /// Bytes as lower-case hexadecimal digits.

@@ -5,6 +5,7 @@ use forerunner_core::{
     Change, EnvironmentSpec, Feature, Metrics, Objective, Objectives, Permission, Program, Purpose,
     Slice,
 };
+use forerunner_nanogpt_protocol::Device;
 use forerunner_workbench::apply;
 
 /// The program that every search on the track `cpu` starts from.
@@ -25,6 +26,8 @@ pub(crate) fn reference(track: &Track) -> String {
 /// Describes a track on a data set.
 pub(crate) fn spec(track: &Track, manifest: &Manifest, reference: String) -> EnvironmentSpec {
     let unit = manifest.kind.loss_unit();
+    // Models of this size are trained on a thousand times as many tokens.
+    let large = track.max_parameters > 50_000_000;
     let seconds = || Objective::minimize("seconds", "s");
     let loss = || Objective::minimize("loss", unit);
     EnvironmentSpec {
@@ -44,8 +47,8 @@ pub(crate) fn spec(track: &Track, manifest: &Manifest, reference: String) -> Env
         ]),
         frontier: vec![seconds(), loss()],
         features: vec![
-            feature("parameters", 10_000.0, track.max_parameters as f64, 8),
-            feature("tokens", 1e5, 1e8, 9),
+            feature("parameters", if large { 1e6 } else { 1e4 }, track.max_parameters as f64, 8),
+            if large { feature("tokens", 1e8, 1e11, 9) } else { feature("tokens", 1e5, 1e8, 9) },
         ],
         reference: Program::single("main.rs", reference),
         expensive_check: true,
@@ -61,10 +64,9 @@ fn feature(metric: &str, low: f64, high: f64, bins: u32) -> Feature {
 }
 
 fn brief(track: &Track, manifest: &Manifest) -> String {
-    let Track { context, windows, target_loss, max_parameters, cpu_seconds, .. } = track;
-    let (threads, clock) = (threads(track), clock(track));
-    let (unit, vocab) = (manifest.kind.loss_unit(), manifest.vocab);
-    let memory_mib = track.memory_bytes >> 20;
+    let Track { context, windows, target_loss, max_parameters, .. } = track;
+    let (limits, clock, from) = (limits(track), clock(track), from(track));
+    let (unit, vocab, loss) = (manifest.kind.loss_unit(), manifest.vocab, who_scores(track));
     let batch_tokens = track.batch_tokens;
     format!(
         "\
@@ -84,13 +86,13 @@ What is fixed, outside the program and out of its reach:
 - The parameters declared in `Model::new` are handed over when `train` returns, rounded to
   bfloat16. At most {max_parameters} values. Nothing else is carried to the evaluation.
 - The evaluation: a fresh process calls `Model::logits` on {windows} windows of {context} tokens.
-  The loss is computed outside it from the logits, in f64, every token once.
+  {loss}
 - Logits at a position may depend on that token and earlier ones of its window only, must be the
   same when asked again, and must be finite. This is tested on the trained model.
-- Limits: {cpu_seconds} CPU seconds, {memory_mib} MiB, {threads}. A failure of any kind counts.
+- Limits: {limits}. A failure of any kind counts.
 
 How it is scored: the clock runs in {clock}, measured from outside,
-from its start until the parameters are handed over; initialisation counts, evaluation does not.
+from {from} until the parameters are handed over; initialisation counts, evaluation does not.
 Reaching the target beats not reaching it; among programs that reach it, fewer seconds win; among
 the rest, lower loss wins. The seed is new each time: tuning to one seed gains nothing.
 
@@ -104,6 +106,43 @@ these lines true when you change constants, and give new constants such lines.
 A gain is believed when it holds on fresh seeds and on a slice that the search never saw. Equal
 speed with less code is an improvement too."
     )
+}
+
+/// What ends a training, for the brief.
+fn limits(track: &Track) -> String {
+    let Track { cpu_seconds, wall_seconds, memory_bytes, .. } = track;
+    let memory_mib = memory_bytes >> 20;
+    let kernels = match track.custom_kernels {
+        true => "kernels as CUDA source are allowed",
+        false => "no kernels of your own",
+    };
+    match track.device {
+        Device::Cpu => format!("{cpu_seconds} CPU seconds, {memory_mib} MiB, {}", threads(track)),
+        Device::Cuda => format!(
+            "{wall_seconds} seconds, one GPU with all its memory, {memory_mib} MiB beside it;\n  \
+             {kernels}. Activations are bfloat16, sums, parameters and optimizers f32; what a\n  \
+             program does not read (it can read little) the GPU works off while the program goes on"
+        ),
+    }
+}
+
+/// When the clock starts, for the brief.
+fn from(track: &Track) -> &'static str {
+    match track.device {
+        Device::Cpu => "its start",
+        Device::Cuda => "the moment that it is given its GPU, set up and warmed up,",
+    }
+}
+
+/// Who computes the loss of what, for the brief.
+fn who_scores(track: &Track) -> &'static str {
+    match track.device {
+        Device::Cpu => "The loss is computed outside it from the logits, in f64, every token once.",
+        Device::Cuda => {
+            "The harness computes the loss from the logits, every token once; positions chosen in\n  \
+             secret are answered again by a process that never saw the token asked for."
+        }
+    }
 }
 
 /// Threads, for the brief.
@@ -121,6 +160,7 @@ fn threads(track: &Track) -> String {
 fn clock(track: &Track) -> &'static str {
     match track.clock {
         Clock::Wall => "wall seconds of the training process",
+        Clock::Elapsed => "wall seconds of the training process and its GPU",
         Clock::Steps => "tokens served to the training process",
         Clock::Calibrated | Clock::Raw => "CPU seconds of the training process",
     }
@@ -141,6 +181,8 @@ mod tests {
         assert!(references[1].contains("const STEPS: usize = 1000;"));
         assert!(references[1].contains("head_loss("));
         assert_eq!(references[2], REFERENCE);
+        assert_eq!(references[3], references[1]);
+        assert!(references[4].contains("const STEPS: usize = 19_560;"));
     }
 
     #[test]
@@ -167,6 +209,18 @@ mod tests {
             assert!(two.brief.contains(fact) && !two.brief.contains(other), "{fact}");
             assert!(!spec.brief.contains(fact) && spec.brief.contains(other), "{other}");
         }
+        let gpu = Track::new(&Config { track: "gpt2-124m".into(), ..Config::default() }).unwrap();
+        let gpu = super::spec(&gpu, &manifest, REFERENCE.into());
+        for (fact, other) in [
+            ("from the moment that it is given its GPU", "from its start"),
+            ("36000 seconds, one GPU", "CPU seconds"),
+            ("no kernels of your own", "are allowed"),
+        ] {
+            assert!(gpu.brief.contains(fact) && !gpu.brief.contains(other), "{}", gpu.brief);
+        }
+        let tokens = |spec: &EnvironmentSpec| (spec.features[1].low, spec.features[1].high);
+        assert_eq!((tokens(&spec), tokens(&gpu)), ((1e5, 1e8), (1e8, 1e11)));
+        assert!(spec.brief.contains("- Limits: 45 CPU seconds, 2048 MiB, one thread. A failure"));
         let names: Vec<_> = spec.objectives.0.iter().map(|o| o.metric.as_str()).collect();
         assert_eq!(names, ["seconds_to_target", "loss"]);
         assert!(spec.reference.files["main.rs"].contains("harness::run"));

@@ -1,4 +1,4 @@
-//! Wall time of a program, less the time in which it waits for its supervisor.
+//! Wall time of a program, less the time in which it waits for its supervisor; on a GPU, all of it.
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,8 @@ const FORGIVEN: (f64, f64) = (0.01, 0.03);
 pub(crate) struct Stopwatch {
     /// Threads that the program may use.
     threads: usize,
+    /// Whether it stands still while the program waits.
+    pauses: bool,
     counted: Duration,
     /// When it was started for the last time; nothing while it stands.
     since: Option<Instant>,
@@ -27,11 +29,26 @@ impl Stopwatch {
     /// Starts, for a program of so many threads.
     pub(crate) fn start(now: Instant, threads: usize) -> Self {
         let (counted, stopped) = (Duration::ZERO, (now, 0.0));
-        Self { threads, counted, since: Some(now), stopped, forgiven: 0.0 }
+        Self { threads, pauses: true, counted, since: Some(now), stopped, forgiven: 0.0 }
+    }
+
+    /// Starts, and does not stand still before the end: a GPU goes on working while its program
+    /// waits for tokens, and nobody outside can tell whether it does.
+    pub(crate) fn without_pauses(now: Instant) -> Self {
+        Self { pauses: false, ..Self::start(now, 1) }
+    }
+
+    /// The program has handed over what it was to make; it stands still for good.
+    pub(crate) fn end(&mut self, now: Instant, cpu_seconds: Option<f64>) {
+        self.pauses = true;
+        self.stop(now, cpu_seconds);
     }
 
     /// The program waits for an answer from `now` on, having used so many CPU seconds.
     pub(crate) fn stop(&mut self, now: Instant, cpu_seconds: Option<f64>) {
+        if !self.pauses {
+            return;
+        }
         if let Some(since) = self.since.take() {
             self.counted += now.duration_since(since);
             self.stopped = (now, cpu_seconds.unwrap_or_default());
@@ -91,6 +108,18 @@ mod tests {
         watch.stop(at(1200), Some(5.0));
         watch.resume(at(1300), None);
         check(&watch, 1300, 0.9);
+    }
+
+    #[test]
+    fn on_a_gpu_it_stands_still_at_the_end_only() {
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let mut watch = Stopwatch::without_pauses(at(0));
+        watch.stop(at(100), Some(0.0));
+        assert_eq!(watch.seconds(at(300)), 0.3);
+        watch.resume(at(400), Some(0.0));
+        watch.end(at(500), Some(0.0));
+        assert_eq!(watch.seconds(at(900)), 0.5);
     }
 
     #[test]

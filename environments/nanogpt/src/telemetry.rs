@@ -2,11 +2,13 @@
 //! names and numbers here are the program's words.
 
 use forerunner_core::{Operation, SECONDS_PER_TOKEN, Section, Series, TOKENS_PER_STEP, thinned};
-use forerunner_nanogpt_protocol::{Allocations, Record, Summary};
+use forerunner_nanogpt_protocol::{Allocations, DeviceUse, Record, Summary};
 use std::collections::BTreeMap;
 
 /// Series that are measured from outside: nothing that a program says may look like them.
 const OF_THE_SUPERVISOR: [&str; 3] = [DEV_LOSS, SECONDS_PER_TOKEN, TOKENS_PER_STEP];
+/// What the names of all series begin with that are read off a GPU; they are measured likewise.
+const OF_THE_GPU: &str = "gpu_";
 /// Name of the curve of losses on held-out text.
 pub(crate) const DEV_LOSS: &str = "dev_loss";
 /// Most points that are kept of a series while it grows.
@@ -31,13 +33,14 @@ pub(crate) struct Log {
     counted_flops: Option<f64>,
     allocations: Option<Allocations>,
     gradients: u64,
+    device: Option<DeviceUse>,
 }
 
 impl Log {
     /// Takes in one point. Points out of order, beyond the limits or not finite are dropped.
     pub(crate) fn record(&mut self, record: &Record) {
         let name = name(&record.series);
-        if OF_THE_SUPERVISOR.contains(&name.as_str()) {
+        if OF_THE_SUPERVISOR.contains(&name.as_str()) || name.starts_with(OF_THE_GPU) {
             return;
         }
         if !record.value.is_finite() || !(self.series.contains_key(&name) || self.room(&name)) {
@@ -60,6 +63,7 @@ impl Log {
         self.counted_flops = Some(summary.flops).filter(|flops| flops.is_finite());
         self.allocations = summary.allocations;
         self.gradients = summary.gradients;
+        self.device = summary.device.clone();
         self.sections = summary
             .sections
             .iter()
@@ -102,6 +106,11 @@ impl Log {
     /// How often gradients were computed, as the harness counted it.
     pub(crate) fn gradients(&self) -> u64 {
         self.gradients
+    }
+
+    /// What the device was used for, as the harness counted it.
+    pub(crate) fn device(&self) -> Option<&DeviceUse> {
+        self.device.as_ref()
     }
 
     /// Memory that the program's process asked for, as the harness counted it.
@@ -199,7 +208,8 @@ mod tests {
     #[test]
     fn a_program_cannot_draw_the_supervisors_curves() {
         let mut log = Log::default();
-        for series in [DEV_LOSS, SECONDS_PER_TOKEN, TOKENS_PER_STEP, "train_loss"] {
+        let drawn = [DEV_LOSS, SECONDS_PER_TOKEN, TOKENS_PER_STEP, "gpu_watts_by_ms", "train_loss"];
+        for series in drawn {
             log.record(&record(series, 1, 0.001));
         }
         assert_eq!(log.series().into_keys().collect::<Vec<_>>(), ["train_loss"]);

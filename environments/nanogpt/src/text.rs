@@ -4,7 +4,7 @@
 //! alike. A program that learns does as well as before; one that brought knowledge about the data
 //! with it, in constants or in trained values, does not.
 
-use crate::{Shard, stream::below};
+use crate::{Tokens, stream::below};
 use forerunner_core::Seed;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use std::ops::Range;
@@ -33,19 +33,19 @@ impl Disguise {
 /// Tokens of one part of the data.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Text<'a> {
-    shard: &'a Shard,
+    tokens: &'a Tokens,
     disguise: Option<&'a Disguise>,
 }
 
 impl<'a> Text<'a> {
-    /// The tokens of `shard`, renamed when there is a disguise.
-    pub(crate) fn new(shard: &'a Shard, disguise: Option<&'a Disguise>) -> Self {
-        Self { shard, disguise }
+    /// These tokens, renamed when there is a disguise.
+    pub(crate) fn new(tokens: &'a Tokens, disguise: Option<&'a Disguise>) -> Self {
+        Self { tokens, disguise }
     }
 
     /// Number of tokens.
     pub(crate) fn len(&self) -> usize {
-        self.shard.len()
+        self.tokens.len()
     }
 
     /// The tokens at the given positions.
@@ -54,7 +54,15 @@ impl<'a> Text<'a> {
     /// When `range` reaches beyond [`Text::len`].
     pub(crate) fn tokens(&self, range: Range<usize>) -> impl Iterator<Item = u16> {
         let disguise = self.disguise;
-        self.shard.tokens(range).map(move |token| disguise.map_or(token, |names| names.of(token)))
+        self.tokens.tokens(range).map(move |token| disguise.map_or(token, |names| names.of(token)))
+    }
+
+    /// The position of the first `token` within `range`, by its own name, disguise or not.
+    ///
+    /// # Panics
+    /// As [`Text::tokens`].
+    pub(crate) fn find(&self, range: Range<usize>, token: u16) -> Option<usize> {
+        self.tokens.find(range, token)
     }
 }
 
@@ -75,9 +83,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut writer = ShardWriter::create(&dir.path().join("x")).unwrap();
         writer.push([3, 1, 3, 7]).unwrap();
-        let shard = writer.finish().unwrap();
-        let tokens: Vec<u16> = Text::new(&shard, Some(&names)).tokens(0..4).collect();
-        assert_eq!(tokens, [3, 1, 3, 7].map(|token| names.of(token)));
+        let shard = Tokens::from(writer.finish().unwrap());
+        let text = Text::new(&shard, Some(&names));
+        assert_eq!(
+            text.tokens(0..4).collect::<Vec<_>>(),
+            [3, 1, 3, 7].map(|token| names.of(token))
+        );
+        assert_eq!((text.find(0..4, 7), text.find(1..4, 3)), (Some(3), Some(2)));
         assert!(Text::new(&shard, None).tokens(1..3).eq([1, 3]));
     }
 }

@@ -3,15 +3,18 @@
 use crate::{
     Track,
     clock::{Charge, Meter, Used},
+    handover::{HandOver, greet},
     pace::{Pace, Phases},
     process::{Process, Stop, Trouble},
     stopwatch::Stopwatch,
     stream::{Ledger, Stream},
     telemetry::Log,
+    track::Clock,
 };
 use forerunner_core::{Cause, Host};
 use forerunner_nanogpt_protocol::{
-    BatchRequest, Collect, FromProgram, FromSupervisor, Limits, Snapshot, Spec, Start, VERSION,
+    BatchRequest, Collect, Device, FromProgram, FromSupervisor, Limits, Snapshot, Spec, Start,
+    VERSION,
 };
 use forerunner_sandbox::Finished;
 use std::time::Instant;
@@ -21,9 +24,12 @@ const STAGE: &str = "the trainer";
 /// Batches before the second look at the parameters; each further look comes after twice as many.
 /// The first one comes before any token is served.
 pub(crate) const SECOND_PEEK: u64 = 32;
+/// How many times as many batches lie before the next look: on a GPU a look at a large model takes
+/// some tenths of a second, and is charged.
+const PEEK_FACTOR: (u64, u64) = (2, 4);
 /// Records between two requests beyond which the program is talking to nobody.
 const MAX_RECORDS: u32 = 10_000;
-/// CPU seconds of the trainer between two progress messages.
+/// Seconds of the trainer between two progress messages.
 const PROGRESS_SECONDS: f64 = 0.5;
 
 /// What a program is trained for.
@@ -40,12 +46,14 @@ pub(crate) struct Task<'a> {
 }
 
 impl Task<'_> {
-    /// The first message to a trainer, or to an evaluator with a seed of 0.
+    /// The first message to a trainer, or to an evaluator with a seed of 0. On a GPU the seed comes
+    /// with the hand-over, see [`greet`].
     pub(crate) fn start(&self) -> FromSupervisor {
+        let Track { device, custom_kernels, .. } = *self.track;
         FromSupervisor::Start(Start {
             version: VERSION,
             track: self.track.name.clone(),
-            seed: self.seed,
+            seed: if device == Device::Cpu { self.seed } else { 0 },
             vocab: self.vocab,
             context: self.track.context,
             max_parameters: self.track.max_parameters,
@@ -55,6 +63,8 @@ impl Task<'_> {
                 batch_tokens: self.track.batch_tokens,
             },
             collect: self.collect,
+            device,
+            custom_kernels,
         })
     }
 }
@@ -83,6 +93,8 @@ pub(crate) struct Trained {
     pub(crate) checkpoints: Vec<Checkpoint>,
     /// Where its seconds went, phase by phase.
     pub(crate) phases: Phases,
+    /// The device, where it was trained on one.
+    pub(crate) hand_over: Option<HandOver>,
     /// How the process ended, and in what sandbox.
     pub(crate) finished: Finished,
 }
@@ -99,8 +111,11 @@ pub(crate) struct Trainer<'a, 'm, P> {
     stop_after: Option<u64>,
     checkpoints: Vec<Checkpoint>,
     pace: Pace,
-    /// Runs from the greeting on.
+    /// Runs from the greeting on; on a GPU from the hand-over on.
     watch: Stopwatch,
+    hand_over: Option<HandOver>,
+    /// Called when a device is handed over.
+    starting: Option<Box<dyn FnOnce() + 'a>>,
     /// Names and shapes of the parameters before any token was served: they cannot tell anything
     /// about the data, and must stay as they are.
     specs: Option<Vec<Spec>>,
@@ -129,10 +144,18 @@ impl<'a, 'm, P: Process> Trainer<'a, 'm, P> {
             checkpoints: Vec::new(),
             pace: Pace::default(),
             watch: Stopwatch::start(Instant::now(), task.track.threads),
+            hand_over: None,
+            starting: None,
             specs: None,
             next_peek: 0,
             next_progress: PROGRESS_SECONDS,
         }
+    }
+
+    /// Has `starting` called when a device is handed over, just before the clock starts.
+    pub(crate) fn when_handed_over<R>(mut self, starting: impl FnOnce() -> R + 'a) -> Self {
+        self.starting = Some(Box::new(|| drop(starting())));
+        self
     }
 
     /// Makes a smoke test of it: after `n_batches` the parameters are taken as they are.
@@ -151,7 +174,16 @@ impl<'a, 'm, P: Process> Trainer<'a, 'm, P> {
     }
 
     fn talk(&mut self) -> Result<Snapshot, Stop> {
-        self.process.tell(&self.task.start())?;
+        let (watch, task, starting) = (&mut self.watch, self.task, self.starting.take());
+        self.hand_over = greet(&mut self.process, &task, STAGE, |_| {
+            if let Some(starting) = starting {
+                starting();
+            }
+            *watch = match task.track.clock {
+                Clock::Elapsed => Stopwatch::without_pauses(Instant::now()),
+                _ => Stopwatch::start(Instant::now(), task.track.threads),
+            };
+        })?;
         // Room for twice the parameter cap, so that a snapshot above it can be told its size.
         let limit = (1 << 20) + 4 * self.task.track.max_parameters as u64;
         let mut n_records = 0;
@@ -174,10 +206,14 @@ impl<'a, 'm, P: Process> Trainer<'a, 'm, P> {
                 }
                 FromProgram::Summary(summary) => self.log.summary(&summary),
                 FromProgram::Snapshot(snapshot) => {
-                    self.watch.stop(Instant::now(), self.process.cpu_seconds());
+                    self.watch.end(Instant::now(), self.process.cpu_seconds());
                     return Ok(snapshot);
                 }
-                FromProgram::Checkpoint(_) | FromProgram::Logits(_) | FromProgram::Loss(_) => {
+                FromProgram::Ready(_)
+                | FromProgram::Checkpoint(_)
+                | FromProgram::Logits(_)
+                | FromProgram::Losses(_)
+                | FromProgram::Loss(_) => {
                     let text = format!("{STAGE} sent a frame that nobody asked for");
                     return Err(protocol("protocol/frame", text));
                 }
@@ -193,7 +229,11 @@ impl<'a, 'm, P: Process> Trainer<'a, 'm, P> {
             return self.peek(limit).map(Some);
         }
         if batches == self.next_peek {
-            self.next_peek = (2 * batches).max(SECOND_PEEK);
+            let factor = match self.task.track.device {
+                Device::Cpu => PEEK_FACTOR.0,
+                Device::Cuda => PEEK_FACTOR.1,
+            };
+            self.next_peek = (factor * batches).max(SECOND_PEEK);
             let snapshot = self.peek(limit)?;
             self.specs.get_or_insert_with(|| snapshot.specs().to_vec());
             self.checkpoints.push(Checkpoint { step: batches, snapshot });
@@ -226,7 +266,15 @@ impl<'a, 'm, P: Process> Trainer<'a, 'm, P> {
         let used = Used { cpu_seconds, wall_seconds: self.watch.seconds(Instant::now()) };
         self.meter.boundary(used, || process.cpu_seconds());
         self.pace.boundary(self.stream.ledger(), self.meter.counted(used));
-        let most = self.task.track.cpu_seconds;
+        let Track { cpu_seconds: most, wall_seconds, clock, .. } = *self.task.track;
+        if clock == Clock::Elapsed && used.wall_seconds > wall_seconds {
+            let text = format!(
+                "{STAGE} used up its {wall_seconds} seconds after {} batches; do less work or take \
+                 fewer steps",
+                self.stream.ledger().batches
+            );
+            return Err(Trouble::program(Cause::Timeout, "limit/wall", text).into());
+        }
         if cpu_seconds > most {
             let text = format!(
                 "{STAGE} used up its {most} CPU seconds after {} batches; do less work or take \
@@ -235,15 +283,19 @@ impl<'a, 'm, P: Process> Trainer<'a, 'm, P> {
             );
             return Err(Trouble::program(Cause::Timeout, "limit/cpu", text).into());
         }
-        if cpu_seconds >= self.next_progress {
-            self.next_progress = cpu_seconds + PROGRESS_SECONDS;
+        let (seconds, most, unit) = match clock {
+            Clock::Elapsed => (used.wall_seconds, wall_seconds, "s"),
+            _ => (cpu_seconds, most, "CPU s"),
+        };
+        if seconds >= self.next_progress {
+            self.next_progress = seconds + PROGRESS_SECONDS;
             let loss = self.log.last("train_loss").map(|loss| format!(", train loss {loss:.3}"));
             let text = format!(
-                "{cpu_seconds:.1} CPU s, {} batches{}",
+                "{seconds:.1} {unit}, {} batches{}",
                 self.stream.ledger().batches,
                 loss.unwrap_or_default()
             );
-            self.host.progress(cpu_seconds / most, &text);
+            self.host.progress(seconds / most, &text);
         }
         Ok(())
     }
@@ -289,8 +341,17 @@ impl<'a, 'm, P: Process> Trainer<'a, 'm, P> {
         let ledger = self.stream.ledger();
         let charge = self.meter.charge(used, ledger.tokens);
         let phases = self.pace.phases(ledger, self.meter.counted(used));
-        let checkpoints = self.checkpoints;
-        Ok(Trained { snapshot, charge, delayed_seconds, ledger, checkpoints, phases, finished })
+        let (checkpoints, hand_over) = (self.checkpoints, self.hand_over);
+        Ok(Trained {
+            snapshot,
+            charge,
+            delayed_seconds,
+            ledger,
+            checkpoints,
+            phases,
+            hand_over,
+            finished,
+        })
     }
 }
 

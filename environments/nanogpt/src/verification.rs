@@ -18,7 +18,7 @@ use crate::{
     trainer::{SECOND_PEEK, Trained, Trainer},
 };
 use forerunner_core::{EvaluationRequest, Finding, Probe, Purpose};
-use forerunner_nanogpt_protocol::Snapshot;
+use forerunner_nanogpt_protocol::{Device, Snapshot};
 use forerunner_stats::Audit;
 
 /// Highest probability that a forgery of one seed deviation in one evaluation of a claim is missed.
@@ -82,11 +82,15 @@ impl Bench<'_> {
         let Scored { effort, .. } = &scored.value;
         // Serving few tokens must not make the ratio generous.
         let tokens = trained.ledger.tokens.max(self.track.scored_tokens() as u64);
-        let used = trained.charge.used.cpu_seconds;
-        let finding = effort.finding(used, tokens, self.dataset.manifest().vocab);
+        let (device, used) = (self.track.device, trained.charge.used);
+        let finding = effort.finding(device, used, tokens, self.dataset.manifest().vocab);
+        let (once, per_token) = match device {
+            Device::Cpu => ("once_cpu_seconds", "cpu_seconds_per_token"),
+            Device::Cuda => ("once_wall_seconds", "wall_seconds_per_token"),
+        };
         let probe = Probe::new(Effort::NAME, 1, u64::from(finding.is_some()))
-            .with("once_cpu_seconds", effort.once)
-            .with("cpu_seconds_per_token", effort.per_position);
+            .with(once, effort.once)
+            .with(per_token, effort.per_position);
         verified.add(finding.into_iter().collect(), [probe]);
         let audit = self.audit(request, &trained.snapshot, &scored.value, cores, &mut verified);
         children += verified.tried("blind-audit", "a second evaluation", audit)?;
@@ -189,7 +193,7 @@ impl Bench<'_> {
     ) -> Result<Trained, Trouble> {
         let mut meter = Meter::new(Clock::Steps);
         let mut log = Log::default();
-        let stream = Stream::new(text, seed);
+        let stream = Stream::new(text, seed).aligned(self.track.stream);
         Sandboxed::with(&self.place(cores), "train", self.host, |process| {
             Trainer::new(process, self.task(seed), stream, &mut meter, &mut log, self.host)
                 .stop_after(SECOND_PEEK)

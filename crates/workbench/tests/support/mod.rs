@@ -37,27 +37,8 @@ impl Bench {
             ("buildtool/Cargo.toml", "[package]\nname = \"buildtool\"\nedition = \"2024\"\n"),
             ("buildtool/src/lib.rs", "pub fn nothing() {}\n"),
         ];
-        for (path, text) in files {
-            let path = sources.join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        let output = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
-            .args([
-                "build",
-                "--release",
-                "--offline",
-                "--message-format=json",
-                "-p",
-                "tiny-harness",
-            ])
-            .current_dir(&sources)
-            .env("CARGO_TARGET_DIR", dir.path().join("target"))
-            .env_remove("RUSTFLAGS")
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let bench = Self { dir, messages: output.stdout };
+        let messages = built(&sources, &files);
+        let bench = Self { dir, messages };
         bench.install_again();
         fs::write(bench.secret(), "fn secret() {}").unwrap();
         bench
@@ -72,6 +53,42 @@ impl Bench {
     pub(crate) fn install_with(&self, name: &str, flags: &[&str]) -> Harness {
         let dir = self.dir.path().join(name);
         Harness::install_with(&*self.messages, "harness", &dir, flags).unwrap()
+    }
+
+    /// A harness that calls a native library, which was on the machine that built it and is not on
+    /// this one any more but for the copy that was installed.
+    pub(crate) fn native_harness(&self) -> Harness {
+        let sources = self.dir.path().join("native");
+        let build = "fn main() {\n    let dir = std::env::var(\"CARGO_MANIFEST_DIR\").unwrap();\n    \
+                     println!(\"cargo:rustc-link-search=native={dir}/built\");\n    \
+                     println!(\"cargo:rustc-link-lib=dylib=forerunner_elsewhere\");\n}\n";
+        let library = "unsafe extern \"C\" { fn elsewhere() -> u32; }\n\
+                       pub fn answer() -> u32 { unsafe { elsewhere() } }\n";
+        let files = [
+            ("Cargo.toml", "[workspace]\nmembers = [\"harness\"]\nresolver = \"3\"\n"),
+            (
+                "harness/Cargo.toml",
+                "[package]\nname = \"tiny-harness\"\nedition = \"2024\"\n[lib]\nname = \"harness\"\n",
+            ),
+            ("harness/src/lib.rs", library),
+            ("harness/build.rs", build),
+            ("harness/built/elsewhere.c", "unsigned elsewhere(void) { return 43; }\n"),
+        ];
+        let messages = built(&sources, &files);
+        let folder = sources.join("harness/built");
+        for (program, arguments) in [
+            ("cc", &["-c", "elsewhere.c", "-o", "elsewhere.o"][..]),
+            ("ar", &["rcs", "libforerunner_elsewhere.a", "elsewhere.o"]),
+        ] {
+            let mut command = Command::new(program);
+            assert!(command.args(arguments).current_dir(&folder).status().unwrap().success());
+        }
+        let archive = folder.join("libforerunner_elsewhere.a");
+        let dir = self.dir.path().join("native-installed");
+        let harness =
+            Harness::install_linked(&*messages, "harness", &dir, &[], &[archive]).unwrap();
+        fs::remove_dir_all(folder).unwrap();
+        harness
     }
 
     /// The installed harness.
@@ -104,6 +121,24 @@ impl Bench {
     pub(crate) fn secret(&self) -> PathBuf {
         self.dir.path().join("secret.rs")
     }
+}
+
+/// Writes the sources of a workspace and builds its package `tiny-harness`; cargo's messages.
+fn built(sources: &Path, files: &[(&str, &str)]) -> Vec<u8> {
+    for (path, text) in files {
+        let path = sources.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
+        .args(["build", "--release", "--offline", "--message-format=json", "-p", "tiny-harness"])
+        .current_dir(sources)
+        .env("CARGO_TARGET_DIR", sources.with_extension("target"))
+        .env_remove("RUSTFLAGS")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
 }
 
 /// How many files with this extension lie below `dir`.

@@ -62,6 +62,8 @@ mod claimed;
 mod conversation;
 #[cfg(feature = "device")]
 mod device;
+#[cfg(all(test, feature = "device"))]
+mod device_conversation;
 mod error;
 mod evaluation;
 #[cfg(test)]

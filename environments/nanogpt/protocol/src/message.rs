@@ -4,7 +4,9 @@ use std::io::{Read, Write};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{Error, LossAnswer, LossCase, Snapshot, read_frame, write_frame};
+use crate::{
+    Device, DeviceReport, DeviceUse, Error, LossAnswer, LossCase, Snapshot, read_frame, write_frame,
+};
 
 const START: u8 = 1;
 const BATCH: u8 = 2;
@@ -20,6 +22,11 @@ const PEEK: u8 = 11;
 const CHECKPOINT: u8 = 12;
 const LOSS_CASE: u8 = 13;
 const LOSS: u8 = 14;
+const GO: u8 = 15;
+const READY: u8 = 16;
+const SCORE: u8 = 17;
+const LOSSES: u8 = 18;
+const ROWS: u8 = 19;
 
 pub(crate) fn kind_name(kind: u8) -> &'static str {
     match kind {
@@ -37,6 +44,11 @@ pub(crate) fn kind_name(kind: u8) -> &'static str {
         CHECKPOINT => "checkpoint",
         LOSS_CASE => "loss case",
         LOSS => "loss",
+        GO => "go",
+        READY => "ready",
+        SCORE => "score",
+        LOSSES => "losses",
+        ROWS => "rows",
         _ => "unknown",
     }
 }
@@ -48,7 +60,8 @@ pub struct Start {
     pub version: u32,
     /// Name of the track.
     pub track: String,
-    /// Seed of this run; the harness derives all randomness from it.
+    /// Seed of this run; the harness derives all randomness from it. On a GPU it is 0 here and comes
+    /// with [`FromSupervisor::Go`].
     pub seed: u64,
     /// Number of token values; every token is smaller.
     pub vocab: usize,
@@ -61,6 +74,13 @@ pub struct Start {
     /// What the harness is to collect on the way.
     #[serde(default)]
     pub collect: Collect,
+    /// Where tensors live. On a GPU the harness answers [`FromProgram::Ready`] and waits for
+    /// [`FromSupervisor::Go`]; on the CPU neither is sent.
+    #[serde(default, skip_serializing_if = "Device::is_cpu")]
+    pub device: Device,
+    /// Whether the program may bring kernels of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub custom_kernels: bool,
 }
 
 /// How much telemetry a harness collects.
@@ -125,7 +145,7 @@ pub struct Section {
     /// How often the section ran.
     pub calls: u64,
     /// CPU seconds in it, as the program's own process saw them; wall seconds where it has several
-    /// threads.
+    /// threads; seconds of the device on a GPU.
     pub cpu_seconds: f64,
     /// Bytes of arguments and results of the operations in it.
     #[serde(default)]
@@ -142,7 +162,7 @@ pub struct Operation {
     pub name: String,
     /// How often it ran.
     pub calls: u64,
-    /// Seconds in it, as the program's own process saw them.
+    /// Seconds in it, as the program's own process saw them; seconds of the device on a GPU.
     pub seconds: f64,
     /// Bytes of its arguments and results.
     pub bytes: u64,
@@ -179,6 +199,9 @@ pub struct Summary {
     /// How often gradients were computed.
     #[serde(default)]
     pub gradients: u64,
+    /// What the device was used for. A harness without one sends none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceUse>,
 }
 
 /// Token windows to be scored.
@@ -195,11 +218,26 @@ pub struct Windows {
     pub tokens: Vec<u16>,
 }
 
+/// Token windows of which one position each is asked for.
+///
+/// On the wire: `batch` and `length` as little-endian `u32`, then `batch` positions as little-endian
+/// `u32`, then `batch * length` tokens as little-endian `u16`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rows {
+    /// The windows. Their number and length are those of other frames, so that the model computes
+    /// in the same shapes.
+    pub windows: Windows,
+    /// A position of each window.
+    pub positions: Vec<u32>,
+}
+
 /// A message from the supervisor to a program.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FromSupervisor {
     /// The task; always the first message.
     Start(Start),
+    /// The device is yours, the clock runs: the seed of this run. Answers [`FromProgram::Ready`].
+    Go(u64),
     /// The answer to a [`BatchRequest`]: `batch * (length + 1)` tokens, sequence by sequence.
     Tokens(Vec<u16>),
     /// Send the parameters as they are as a [`FromProgram::Checkpoint`], then go on waiting.
@@ -208,6 +246,14 @@ pub enum FromSupervisor {
     Parameters(Snapshot),
     /// Windows to be scored; answered by [`FromProgram::Logits`].
     Windows(Windows),
+    /// Windows of one token more than the model is shown, to be scored by the harness: the first
+    /// `length - 1` tokens of each are its input, and each of them is followed by its target.
+    /// Answered by [`FromProgram::Losses`]. Only on a GPU, where handing logits over would take
+    /// longer than training does; what is answered is a commitment that is audited.
+    Score(Windows),
+    /// Windows of which the logits at one position each are asked for; answered by
+    /// [`FromProgram::Logits`] with one row for each window. Only on a GPU.
+    Rows(Rows),
     /// Logits for the claimed loss; answered by [`FromProgram::Loss`].
     LossCase(LossCase),
     /// Nothing more will come; the program exits with status 0.
@@ -217,6 +263,8 @@ pub enum FromSupervisor {
 /// A message from a program to the supervisor.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FromProgram {
+    /// The device is set up; nothing of the program has run. Only on a GPU.
+    Ready(DeviceReport),
     /// A trainer wants tokens.
     Batch(BatchRequest),
     /// A point of a series, to be read before the next request.
@@ -228,8 +276,13 @@ pub enum FromProgram {
     /// The trained parameters; training is over.
     Snapshot(Snapshot),
     /// Logits for [`FromSupervisor::Windows`]: `batch * length * vocab` values as little-endian
-    /// `f32`, window by window, position by position.
+    /// `f32`, window by window, position by position. For [`FromSupervisor::Rows`] it is
+    /// `batch * vocab` values.
     Logits(Vec<f32>),
+    /// Losses for [`FromSupervisor::Score`] in nats: `batch * (length - 1)` values as little-endian
+    /// `f32`, window by window, position by position; each is `-ln softmax` of the very logits that
+    /// [`FromSupervisor::Rows`] is answered with, summed in `f32` or better.
+    Losses(Vec<f32>),
     /// The claimed loss of a [`FromSupervisor::LossCase`] with its gradient.
     Loss(LossAnswer),
 }
@@ -243,14 +296,16 @@ impl FromSupervisor {
     pub fn write(&self, pipe: &mut impl Write) -> Result<(), Error> {
         match self {
             Self::Start(start) => write_frame(pipe, START, &[&to_json("start", start)?])?,
+            Self::Go(seed) => write_frame(pipe, GO, &[&seed.to_le_bytes()])?,
             Self::Tokens(tokens) => write_frame(pipe, TOKENS, &[&bytes_from_u16(tokens)])?,
             Self::Peek => write_frame(pipe, PEEK, &[])?,
             Self::Parameters(parameters) => {
                 write_frame(pipe, PARAMETERS, &[&parameters.encode()?])?;
             }
-            Self::Windows(Windows { batch, length, tokens }) => {
-                let parts = [&batch.to_le_bytes()[..], &length.to_le_bytes()];
-                write_frame(pipe, WINDOWS, &[parts[0], parts[1], &bytes_from_u16(tokens)])?;
+            Self::Windows(windows) => write_windows(pipe, WINDOWS, windows, &[])?,
+            Self::Score(windows) => write_windows(pipe, SCORE, windows, &[])?,
+            Self::Rows(Rows { windows, positions }) => {
+                write_windows(pipe, ROWS, windows, positions)?;
             }
             Self::LossCase(case) => write_frame(pipe, LOSS_CASE, &[&case.encode()])?,
             Self::Stop => write_frame(pipe, STOP, &[])?,
@@ -267,17 +322,17 @@ impl FromSupervisor {
         let (kind, payload) = read_frame(pipe, u64::MAX)?;
         Ok(match kind {
             START => Self::Start(from_json("start", &payload)?),
+            GO => Self::Go(u64::from_le_bytes(payload.as_slice().try_into().map_err(|_| {
+                Error::malformed("go", format!("{} bytes hold no seed", payload.len()))
+            })?)),
             TOKENS => Self::Tokens(u16_from_bytes("tokens", &payload)?),
             PEEK => Self::Peek,
             PARAMETERS => Self::Parameters(Snapshot::decode(&payload)?),
-            WINDOWS => {
-                let (batch, length, rest) = two_u32("windows", &payload)?;
-                let tokens = u16_from_bytes("windows", rest)?;
-                if tokens.len() as u64 != u64::from(batch) * u64::from(length) {
-                    let reason = format!("{} tokens for {batch} x {length}", tokens.len());
-                    return Err(Error::malformed("windows", reason));
-                }
-                Self::Windows(Windows { batch, length, tokens })
+            WINDOWS => Self::Windows(read_windows("windows", &payload, false)?.0),
+            SCORE => Self::Score(read_windows("score", &payload, false)?.0),
+            ROWS => {
+                let (windows, positions) = read_windows("rows", &payload, true)?;
+                Self::Rows(Rows { windows, positions })
             }
             LOSS_CASE => Self::LossCase(LossCase::decode(&payload)?),
             STOP => Self::Stop,
@@ -294,6 +349,7 @@ impl FromProgram {
     /// When the pipe fails.
     pub fn write(&self, pipe: &mut impl Write) -> Result<(), Error> {
         match self {
+            Self::Ready(report) => write_frame(pipe, READY, &[&to_json("ready", report)?]),
             Self::Batch(BatchRequest { batch, length }) => {
                 write_frame(pipe, BATCH, &[&batch.to_le_bytes(), &length.to_le_bytes()])
             }
@@ -301,10 +357,8 @@ impl FromProgram {
             Self::Checkpoint(snapshot) => write_frame(pipe, CHECKPOINT, &[&snapshot.encode()?]),
             Self::Summary(summary) => write_frame(pipe, SUMMARY, &[&to_json("summary", summary)?]),
             Self::Snapshot(snapshot) => write_frame(pipe, SNAPSHOT, &[&snapshot.encode()?]),
-            Self::Logits(logits) => {
-                let bytes: Vec<u8> = logits.iter().flat_map(|value| value.to_le_bytes()).collect();
-                write_frame(pipe, LOGITS, &[&bytes])
-            }
+            Self::Logits(logits) => write_frame(pipe, LOGITS, &[&bytes_from_f32(logits)]),
+            Self::Losses(losses) => write_frame(pipe, LOSSES, &[&bytes_from_f32(losses)]),
             Self::Loss(answer) => write_frame(pipe, LOSS, &[&answer.encode()]),
         }
     }
@@ -317,6 +371,7 @@ impl FromProgram {
     pub fn read(pipe: &mut impl Read, limit: u64) -> Result<Self, Error> {
         let (kind, payload) = read_frame(pipe, limit)?;
         Ok(match kind {
+            READY => Self::Ready(from_json("ready", &payload)?),
             BATCH => {
                 let (batch, length, rest) = two_u32("batch", &payload)?;
                 if !rest.is_empty() {
@@ -328,13 +383,8 @@ impl FromProgram {
             CHECKPOINT => Self::Checkpoint(Snapshot::decode(&payload)?),
             SUMMARY => Self::Summary(from_json("summary", &payload)?),
             SNAPSHOT => Self::Snapshot(Snapshot::decode(&payload)?),
-            LOGITS => {
-                let (values, rest) = payload.as_chunks::<4>();
-                if !rest.is_empty() {
-                    return Err(Error::malformed("logits", "not a whole number of values"));
-                }
-                Self::Logits(values.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
-            }
+            LOGITS => Self::Logits(f32_from_bytes("logits", &payload)?),
+            LOSSES => Self::Losses(f32_from_bytes("losses", &payload)?),
             LOSS => Self::Loss(LossAnswer::decode(&payload)?),
             other => return Err(Error::UnknownKind(other)),
         })
@@ -347,6 +397,58 @@ fn to_json(kind: &'static str, message: &impl Serialize) -> Result<Vec<u8>, Erro
 
 fn from_json<M: DeserializeOwned>(kind: &'static str, payload: &[u8]) -> Result<M, Error> {
     serde_json::from_slice(payload).map_err(|error| Error::json(kind, &error))
+}
+
+/// Writes windows, with the positions that are asked for where there are any.
+fn write_windows(
+    pipe: &mut impl Write,
+    kind: u8,
+    Windows { batch, length, tokens }: &Windows,
+    positions: &[u32],
+) -> Result<(), Error> {
+    let positions: Vec<u8> = positions.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let (batch, length) = (batch.to_le_bytes(), length.to_le_bytes());
+    write_frame(pipe, kind, &[&batch, &length, &positions, &bytes_from_u16(tokens)])
+}
+
+/// Reads windows, behind a position for each of them where `with_positions` says so.
+fn read_windows(
+    kind: &'static str,
+    payload: &[u8],
+    with_positions: bool,
+) -> Result<(Windows, Vec<u32>), Error> {
+    let (batch, length, mut rest) = two_u32(kind, payload)?;
+    let mut positions = Vec::new();
+    if with_positions {
+        let count = batch as usize;
+        let Some((head, tail)) = count.checked_mul(4).and_then(|n| rest.split_at_checked(n)) else {
+            return Err(Error::malformed(kind, format!("it ends before {count} positions")));
+        };
+        positions = head.as_chunks::<4>().0.iter().map(|&b| u32::from_le_bytes(b)).collect();
+        if let Some(position) = positions.iter().find(|&&position| position >= length) {
+            let reason = format!("position {position} in windows of {length}");
+            return Err(Error::malformed(kind, reason));
+        }
+        rest = tail;
+    }
+    let tokens = u16_from_bytes(kind, rest)?;
+    if tokens.len() as u64 != u64::from(batch) * u64::from(length) {
+        let reason = format!("{} tokens for {batch} x {length}", tokens.len());
+        return Err(Error::malformed(kind, reason));
+    }
+    Ok((Windows { batch, length, tokens }, positions))
+}
+
+fn bytes_from_f32(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+fn f32_from_bytes(kind: &'static str, bytes: &[u8]) -> Result<Vec<f32>, Error> {
+    let (values, rest) = bytes.as_chunks::<4>();
+    if !rest.is_empty() {
+        return Err(Error::malformed(kind, "not a whole number of values"));
+    }
+    Ok(values.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
 }
 
 fn bytes_from_u16(values: &[u16]) -> Vec<u8> {
@@ -382,117 +484,4 @@ mod nan_as_null {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Spec;
-
-    fn snapshot() -> Snapshot {
-        let spec = Spec { name: "w".into(), shape: vec![2] };
-        Snapshot::round([(spec, [1.0, 2.0].as_slice())]).unwrap()
-    }
-
-    #[test]
-    fn every_message_to_a_program_survives_the_pipe() {
-        let start = Start {
-            version: crate::VERSION,
-            track: "cpu".into(),
-            seed: u64::MAX,
-            vocab: 256,
-            context: 64,
-            max_parameters: 1000,
-            limits: Limits { cpu_seconds: 60.0, memory_bytes: 1 << 30, batch_tokens: 1 << 20 },
-            collect: Collect::All,
-        };
-        for message in [
-            FromSupervisor::Start(start),
-            FromSupervisor::Tokens(vec![0, 255, 50_256]),
-            FromSupervisor::Peek,
-            FromSupervisor::Parameters(snapshot()),
-            FromSupervisor::Windows(Windows { batch: 2, length: 3, tokens: vec![7; 6] }),
-            FromSupervisor::LossCase(LossCase {
-                rows: 1,
-                vocab: 2,
-                logits: vec![0.5, -0.5],
-                targets: vec![1],
-            }),
-            FromSupervisor::Stop,
-        ] {
-            let mut pipe = Vec::new();
-            message.write(&mut pipe).unwrap();
-            assert_eq!(FromSupervisor::read(&mut pipe.as_slice()).unwrap(), message);
-        }
-    }
-
-    #[test]
-    fn every_message_from_a_program_survives_the_pipe() {
-        let section =
-            Section { name: "forward".into(), calls: 3, cpu_seconds: 0.5, bytes: 28, flops: 9 };
-        let operation =
-            Operation { name: "adamw".into(), calls: 3, seconds: 0.1, bytes: 28, flops: u64::MAX };
-        for message in [
-            FromProgram::Batch(BatchRequest { batch: 8, length: 64 }),
-            FromProgram::Record(Record { series: "loss".into(), step: 4, value: 0.1 }),
-            FromProgram::Checkpoint(snapshot()),
-            FromProgram::Summary(Summary {
-                sections: vec![section],
-                operations: vec![operation],
-                flops: 1e12,
-                parameters: 2,
-                allocations: Some(Allocations { count: 1, bytes: u64::MAX, peak_bytes: 3 }),
-                gradients: 130,
-            }),
-            FromProgram::Snapshot(snapshot()),
-            FromProgram::Logits(vec![1.5, f32::NEG_INFINITY]),
-            FromProgram::Loss(LossAnswer { value: 1.5, gradient: vec![-0.5, 0.5] }),
-        ] {
-            let mut pipe = Vec::new();
-            message.write(&mut pipe).unwrap();
-            assert_eq!(FromProgram::read(&mut pipe.as_slice(), 1 << 20).unwrap(), message);
-        }
-    }
-
-    #[test]
-    fn a_record_of_infinity_arrives_as_nan() {
-        let mut pipe = Vec::new();
-        let record = Record { series: "loss".into(), step: 0, value: f64::INFINITY };
-        FromProgram::Record(record).write(&mut pipe).unwrap();
-        let FromProgram::Record(back) = FromProgram::read(&mut pipe.as_slice(), 1000).unwrap()
-        else {
-            panic!("a record was written");
-        };
-        assert!(back.value.is_nan());
-    }
-
-    #[test]
-    fn a_summary_of_an_older_harness_is_read() {
-        let mut pipe = Vec::new();
-        let text = br#"{"sections":[{"name":"data","calls":1,"cpu_seconds":0.5}],"flops":1.0,"parameters":2}"#;
-        write_frame(&mut pipe, SUMMARY, &[text]).unwrap();
-        let FromProgram::Summary(summary) = FromProgram::read(&mut pipe.as_slice(), 1000).unwrap()
-        else {
-            panic!("a summary was written");
-        };
-        let section =
-            Section { name: "data".into(), calls: 1, cpu_seconds: 0.5, bytes: 0, flops: 0 };
-        let sections = vec![section];
-        assert_eq!(summary, Summary { sections, flops: 1.0, parameters: 2, ..Summary::default() });
-    }
-
-    #[test]
-    fn nonsense_from_a_program_is_an_error() {
-        let check = |kind: u8, payload: &[u8], expected: &str| {
-            let mut pipe = Vec::new();
-            write_frame(&mut pipe, kind, &[payload]).unwrap();
-            let error = FromProgram::read(&mut pipe.as_slice(), 100).unwrap_err().to_string();
-            assert!(error.contains(expected), "{error}");
-        };
-        check(0, b"", "kind 0 is unknown");
-        check(START, b"{}", "kind 1 is unknown on this side");
-        check(BATCH, b"abc", "frame `batch` is malformed: it ends before two numbers");
-        check(BATCH, b"abcdefghi", "more than two numbers");
-        check(RECORD, b"{\"series\":3}", "frame `record` is malformed");
-        check(LOGITS, b"abcde", "not a whole number");
-        check(SNAPSHOT, b"", "frame `snapshot` is malformed");
-        check(LOGITS, &[0; 104], "announces 104 bytes, more than the limit of 100");
-    }
-}
+mod tests;

@@ -2,11 +2,11 @@
 
 use super::*;
 use crate::{
-    Clock,
+    handover::tests::set_up,
     scripted::{Fixture, Script, Scripted, assert_blamed},
 };
 use forerunner_core::NoHost;
-use forerunner_nanogpt_protocol::{Record, Spec, Summary};
+use forerunner_nanogpt_protocol::{DeviceUse, Record, Spec, Summary};
 use forerunner_sandbox::Outcome;
 use std::{io::Write, os::unix::net::UnixStream};
 
@@ -35,8 +35,15 @@ fn hand_over(pipe: &mut UnixStream) -> Outcome {
 }
 
 fn run(script: Script, stop_after: Option<u64>) -> (Result<Trained, Trouble>, Log) {
-    let fixture = Fixture::new();
-    let (mut meter, mut log) = (Meter::new(Clock::Raw), Log::default());
+    run_on(&Fixture::new(), script, stop_after)
+}
+
+fn run_on(
+    fixture: &Fixture,
+    script: Script,
+    stop_after: Option<u64>,
+) -> (Result<Trained, Trouble>, Log) {
+    let (mut meter, mut log) = (Meter::new(fixture.track.clock), Log::default());
     let stream = Stream::new(crate::text::Text::new(&fixture.shard, None), 3);
     let process = Scripted::start(script);
     let mut trainer = Trainer::new(process, fixture.task(), stream, &mut meter, &mut log, &NoHost);
@@ -194,4 +201,63 @@ fn limits_are_enforced_between_batches() {
         Cause::Protocol,
         "nobody asked for",
     );
+}
+
+/// The clock of a GPU starts with the hand-over, stands still nowhere, and ends with the snapshot.
+/// No wall time is asserted but that sleeping takes as long as it says.
+#[test]
+fn on_a_gpu_all_seconds_from_the_hand_over_on_are_charged() {
+    let pause = std::time::Duration::from_millis(100);
+    let script: Script = |pipe| {
+        let pause = std::time::Duration::from_millis(100);
+        // Setting up is not charged.
+        std::thread::sleep(pause);
+        assert_eq!(set_up(pipe), Some(3), "the seed comes with the hand-over");
+        for _ in 0..130 {
+            if ask(pipe, 2, 8).is_none() {
+                return Outcome::Exited(1);
+            }
+        }
+        std::thread::sleep(pause);
+        let device = DeviceUse { peak_bytes: 9, ..DeviceUse::default() };
+        let summary = Summary { device: Some(device), ..Summary::default() };
+        FromProgram::Summary(summary).write(pipe).unwrap();
+        FromProgram::Snapshot(snapshot(7)).write(pipe).unwrap();
+        // What comes after the snapshot is not charged either.
+        let _ = FromSupervisor::read(pipe);
+        Outcome::Exited(0)
+    };
+    let before = Instant::now();
+    let (trained, log) = run_on(&Fixture::on_gpu(), script, None);
+    let all = before.elapsed().as_secs_f64();
+    let trained = trained.unwrap();
+    let HandOver { setup_seconds, report } = trained.hand_over.as_ref().unwrap();
+    assert_eq!(report.multiprocessors, 132);
+    assert!(*setup_seconds >= pause.as_secs_f64());
+    let charged = trained.charge.seconds;
+    assert_eq!(charged, trained.charge.used.wall_seconds, "nothing subtracted or corrected");
+    assert!(charged >= pause.as_secs_f64() && charged <= all - setup_seconds, "{charged} of {all}");
+    let looks: Vec<_> = trained.checkpoints.iter().map(|look| look.step).collect();
+    assert_eq!(looks, [0, 32, 128], "looks are charged, so they are rarer");
+    assert_eq!(log.device().map(|device| device.peak_bytes), Some(9));
+}
+
+#[test]
+fn on_a_gpu_seconds_are_limited_from_the_hand_over_on() {
+    let mut fixture = Fixture::on_gpu();
+    fixture.track.wall_seconds = 0.05;
+    let script: Script = |pipe| {
+        set_up(pipe);
+        while ask(pipe, 1, 8).is_some() {}
+        Outcome::Signalled(9)
+    };
+    let trouble = run_on(&fixture, script, None).0.unwrap_err();
+    assert_blamed(trouble, Cause::Timeout, "used up its 0.05 seconds after ");
+    // A program that is let loose before it has a device is not one of our harness.
+    let script: Script = |pipe| {
+        let _ = ask(pipe, 1, 8);
+        Outcome::Exited(0)
+    };
+    let trouble = run_on(&fixture, script, None).0.unwrap_err();
+    assert_blamed(trouble, Cause::Protocol, "before its device was set up");
 }
