@@ -5,6 +5,9 @@
 //! PREFIX/lib/forerunner/plugins/lib*.so
 //! PREFIX/lib/forerunner/plugins/hooks/*.wasm
 //! PREFIX/lib/forerunner/harness/nanogpt/     what NanoGPT programs are compiled against
+//! PREFIX/lib/forerunner/harness/nanogpt-cuda/   the same for tracks on a GPU, with `--cuda`
+//! PREFIX/bin/forerunner-gpu                  what works on the GPU for us, with `--cuda`
+//! PREFIX/lib/forerunner/cuda                 a link to CUDA's libraries, with `--cuda`
 //! PREFIX/share/forerunner/presets/*.toml
 //! PREFIX/share/forerunner/data/rust-deps/
 //! ```
@@ -12,7 +15,7 @@
 use crate::{
     command,
     console::{plural, say},
-    dataset, hooks, workspace,
+    cuda_toolkit, dataset, hooks, workspace,
 };
 use anyhow::{Context, Result, bail};
 use cargo_metadata::{Artifact, CrateType, Message};
@@ -23,11 +26,17 @@ use std::{
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Command, Stdio},
     time::UNIX_EPOCH,
 };
 
 pub(crate) const HARNESS_PACKAGE: &str = "forerunner-nanogpt-harness";
+const KERNELS_PACKAGE: &str = "forerunner-kernels";
+/// Overwrites device memory between programs, and measures the rate of matrix products.
+const GPU_HELPER: &str = "forerunner-gpu";
+/// Where harnesses are installed, below the prefix.
+const HARNESS: &str = "lib/forerunner/harness/nanogpt";
+const CUDA_HARNESS: &str = "lib/forerunner/harness/nanogpt-cuda";
 pub(crate) const CLI_PACKAGE: &str = "forerunner-cli";
 
 /// Build in release mode and install.
@@ -36,8 +45,10 @@ pub(crate) const CLI_PACKAGE: &str = "forerunner-cli";
 Examples:
   cargo xtask install --prefix ~/.local
   cargo xtask install --prefix /opt/forerunner --locked
+  cargo xtask install --prefix ~/.local --cuda     also what tracks on a GPU take
 
-Files are replaced one by one and whole, so that programs that are running are not disturbed.")]
+With --cuda the harness is built a second time, with a CUDA compiler (`cargo xtask cuda-toolkit`); no GPU is
+needed for that. Files are replaced one by one and whole, so that programs that are running are not disturbed.")]
 pub(crate) struct Install {
     /// Folder to install into.
     #[arg(long, value_name = "DIR")]
@@ -45,12 +56,16 @@ pub(crate) struct Install {
     /// Refuse to build when Cargo.lock is out of date.
     #[arg(long)]
     locked: bool,
+    /// Also build the harness for tracks on a GPU.
+    #[arg(long)]
+    cuda: bool,
 }
 
 impl Install {
     pub(crate) fn run(&self) -> Result<()> {
         let prefix = std::path::absolute(&self.prefix).context("cannot use the prefix")?;
-        install(&prefix, self.locked)
+        install(&prefix, self.locked)?;
+        if self.cuda { install_cuda(&prefix, self.locked) } else { Ok(()) }
     }
 }
 
@@ -58,7 +73,7 @@ impl Install {
 pub(crate) fn install(prefix: &Path, locked: bool) -> Result<()> {
     let built = Built::build(locked)?;
     let mut files = Files::new(prefix);
-    files.put(built.binary()?, "bin/forerunner")?;
+    files.put(built.binary("forerunner")?, "bin/forerunner")?;
     for plugin in built.plugins()? {
         files.put(plugin, &format!("lib/forerunner/plugins/{}", name_of(plugin)))?;
     }
@@ -68,7 +83,7 @@ pub(crate) fn install(prefix: &Path, locked: bool) -> Result<()> {
     for preset in workspace::presets()? {
         files.put(&preset, &format!("share/forerunner/presets/{}", name_of(&preset)))?;
     }
-    files.put_harness(&built)?;
+    files.put_harness(&built, HARNESS, &[])?;
     files.remove_stale()?;
     dataset::prepare(prefix)?;
     let state = match files.n_changed {
@@ -77,6 +92,55 @@ pub(crate) fn install(prefix: &Path, locked: bool) -> Result<()> {
     };
     say(format_args!("installed in {} ({state})", prefix.display()));
     Ok(())
+}
+
+/// Builds the harness for CUDA and installs it beside the other one.
+///
+/// Its rlibs name CUDA's libraries. Instead of those, programs are linked with archives that open them
+/// at run time; they are copied into the harness, so that compiling a program takes nothing of this
+/// machine, and a program starts where there is no driver, and says so.
+fn install_cuda(prefix: &Path, locked: bool) -> Result<()> {
+    let toolkit = cuda_toolkit::toolkit()?;
+    let mut cargo = command::cargo([
+        "build",
+        "--release",
+        "--message-format=json-render-diagnostics",
+        "--package",
+        HARNESS_PACKAGE,
+        "--package",
+        KERNELS_PACKAGE,
+        "--features",
+        "forerunner-nanogpt-harness/cuda,forerunner-kernels/cuda",
+    ]);
+    toolkit.apply(&mut cargo)?;
+    let built = Built::of(cargo, locked, Vec::new())?;
+    let mut files = Files::new(prefix);
+    files.put(built.binary(GPU_HELPER)?, &format!("bin/{GPU_HELPER}"))?;
+    files.put_harness(&built, CUDA_HARNESS, &archives(&toolkit.home.join("lib"))?)?;
+    let libraries = prefix.join("lib/forerunner/cuda");
+    if fs::read_link(&libraries).ok().as_deref() != Some(&*toolkit.libraries) {
+        let _ = fs::remove_file(&libraries);
+        std::os::unix::fs::symlink(&toolkit.libraries, &libraries)
+            .with_context(|| format!("cannot link {}", libraries.display()))?;
+    }
+    let state = if files.n_changed == 0 { "up to date" } else { "changed" };
+    say(format_args!("installed the harness for CUDA ({state})"));
+    Ok(())
+}
+
+/// The archives in a folder, in order.
+fn archives(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries =
+        fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut archives = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "a") {
+            archives.push(path);
+        }
+    }
+    archives.sort();
+    Ok(archives)
 }
 
 /// What cargo built, with its messages.
@@ -100,6 +164,11 @@ impl Built {
         {
             cargo.args(["--package", package]);
         }
+        Self::of(cargo, locked, plugins)
+    }
+
+    /// Runs cargo and collects what it built.
+    fn of(mut cargo: Command, locked: bool, plugins: Vec<String>) -> Result<Self> {
         if locked {
             cargo.arg("--locked");
         }
@@ -119,14 +188,14 @@ impl Built {
         Ok(Self { messages: output.stdout, artifacts, plugins })
     }
 
-    fn binary(&self) -> Result<&Path> {
-        let executable = |artifact: &Artifact| artifact.target.name == "forerunner";
+    fn binary(&self, name: &str) -> Result<&Path> {
+        let executable = |artifact: &Artifact| artifact.target.name == name;
         self.artifacts
             .iter()
             .filter(|artifact| executable(artifact))
             .find_map(|artifact| artifact.executable.as_ref())
             .map(|path| path.as_std_path())
-            .context("cargo built no binary `forerunner`")
+            .with_context(|| format!("cargo built no binary `{name}`"))
     }
 
     fn plugins(&self) -> Result<Vec<&Path>> {
@@ -146,14 +215,17 @@ impl Built {
         self.plugins.iter().map(library).collect()
     }
 
-    /// Changes when any library or the compiler does.
-    fn fingerprint(&self) -> Result<String> {
+    /// Changes when any library, archive or the compiler does.
+    fn fingerprint(&self, archives: &[PathBuf]) -> Result<String> {
         let mut text = String::new();
         let files = self.artifacts.iter().flat_map(|artifact| &artifact.filenames);
-        for path in files.filter(|path| path.extension() == Some("rlib")) {
-            let facts = fs::metadata(path).with_context(|| format!("cannot read {path}"))?;
+        let rlibs = files.filter(|path| path.extension() == Some("rlib"));
+        let rlibs = rlibs.map(|path| path.as_std_path());
+        for path in rlibs.chain(archives.iter().map(PathBuf::as_path)) {
+            let path_shown = path.display();
+            let facts = fs::metadata(path).with_context(|| format!("cannot read {path_shown}"))?;
             let changed = facts.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-            writeln!(text, "{path} {} {}", facts.len(), changed.as_nanos())?;
+            writeln!(text, "{path_shown} {} {}", facts.len(), changed.as_nanos())?;
         }
         let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
         let version = std::process::Command::new(rustc)
@@ -191,16 +263,16 @@ impl<'a> Files<'a> {
     }
 
     /// Installs the harness unless the one that is there was made from the same libraries.
-    fn put_harness(&mut self, built: &Built) -> Result<()> {
-        let folder = self.prefix.join("lib/forerunner/harness/nanogpt");
+    fn put_harness(&mut self, built: &Built, to: &str, archives: &[PathBuf]) -> Result<()> {
+        let folder = self.prefix.join(to);
         let stamp = folder.with_extension("stamp");
-        let fingerprint = built.fingerprint()?;
+        let fingerprint = built.fingerprint(archives)?;
         let same = fs::read_to_string(&stamp).is_ok_and(|known| known == fingerprint);
         if same && Harness::load(&folder).is_ok() {
             return Ok(());
         }
         self.n_changed += 1;
-        Harness::install(&*built.messages, "harness", &folder)?;
+        Harness::install_linked(&*built.messages, "harness", &folder, &[], archives)?;
         replace(&stamp, fingerprint.as_bytes(), None)
     }
 

@@ -7,6 +7,7 @@ mod bench;
 mod check;
 mod command;
 mod console;
+mod cuda_toolkit;
 mod dataset;
 mod deny;
 mod effects;
@@ -14,6 +15,7 @@ mod fuzz;
 mod hooks;
 mod install;
 mod invariants;
+mod kernels;
 mod licence;
 mod noise;
 mod processes;
@@ -48,6 +50,8 @@ Examples:
   cargo xtask bench slot --json
   cargo xtask bench training --install         beside PyTorch, on one thread
   cargo xtask bench verification               what verifying adds to an evaluation
+  cargo xtask cuda-toolkit                     a CUDA compiler, also where none is installed
+  cargo xtask kernels --check                  registers and spills of the CUDA kernels
   cargo xtask hooks --check                    the shipped components are those of their sources";
 
 /// Builds, checks, installs and measures Forerunner.
@@ -76,6 +80,10 @@ enum Command {
     Invariants,
     /// Rebuild the components of shipped hooks, or check them.
     Hooks(hooks::Hooks),
+    /// Find or assemble a CUDA compiler, and prepare linking programs that start without a driver.
+    CudaToolkit(cuda_toolkit::CudaToolkit),
+    /// Compile the CUDA kernels and write down what each one uses.
+    Kernels(kernels::Kernels),
     /// Kill searches at random instants and make sure that nothing is lost.
     Torture(torture::Torture),
     /// Feed broken input to everything that reads what is not trusted.
@@ -104,6 +112,8 @@ fn main() -> ExitCode {
         Command::Deny => deny::run().map(|()| ExitCode::SUCCESS),
         Command::Invariants => invariants::run().map(|()| ExitCode::SUCCESS),
         Command::Hooks(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
+        Command::CudaToolkit(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
+        Command::Kernels(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
         Command::Torture(arguments) => arguments.run(),
         Command::Fuzz(arguments) => arguments.run(),
         Command::SandboxTable(arguments) => arguments.run(),

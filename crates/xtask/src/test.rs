@@ -40,6 +40,13 @@ impl Test {
     }
 }
 
+/// What runs the GPU's kernels on an emulated device, so that they are tested without a GPU.
+///
+/// Given to the run over the whole workspace: chosen packages alone would be built with fewer features
+/// of their dependencies, and candle once more.
+const EMULATED: &str = "forerunner-kernels/emulator,forerunner-train-ops/emulator,\
+                        forerunner-nanogpt-harness/emulator";
+
 /// `cargo test` over the workspace, or over what `arguments` choose.
 ///
 /// In release mode, for one reason: the installation is a release build, and tensors are too slow
@@ -52,7 +59,7 @@ pub(crate) fn tests(arguments: &[String]) -> Command {
         argument.starts_with("-p") || argument.starts_with("--package") || argument == "--workspace"
     });
     if !chosen {
-        tests.arg("--workspace");
+        tests.args(["--workspace", "--features", EMULATED]);
     }
     tests.args(arguments);
     tests.env_remove("FORERUNNER_PREFIX");
@@ -98,8 +105,13 @@ mod tests {
             let arguments: Vec<_> = arguments.iter().map(|&a| a.to_owned()).collect();
             assert_eq!(shown(&super::tests(&arguments)), expected);
         };
-        check(&[], "cargo test --release --workspace");
+        let emulated = "forerunner-kernels/emulator,forerunner-train-ops/emulator,\
+                        forerunner-nanogpt-harness/emulator";
+        check(&[], &format!("cargo test --release --workspace --features {emulated}"));
         check(&["-p", "a"], "cargo test --release -p a");
-        check(&["--", "-p"], "cargo test --release --workspace -- -p");
+        check(
+            &["--", "-p"],
+            &format!("cargo test --release --workspace --features {emulated} -- -p"),
+        );
     }
 }

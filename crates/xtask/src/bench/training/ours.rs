@@ -5,7 +5,7 @@ use super::core::{Cores, Guarded};
 use crate::processes;
 use anyhow::{Context, Result, bail};
 use forerunner_nanogpt_protocol::{
-    Collect, FromProgram, FromSupervisor, Limits, Start, Summary, VERSION,
+    Collect, Device, FromProgram, FromSupervisor, Limits, Start, Summary, VERSION,
 };
 use std::{
     io::{BufReader, BufWriter},
@@ -63,6 +63,8 @@ pub(super) fn train(
         max_parameters: usize::MAX,
         limits: Limits { cpu_seconds: 1e6, memory_bytes: u64::MAX, batch_tokens: u64::MAX },
         collect: Collect::All,
+        device: Device::Cpu,
+        custom_kernels: false,
     })
     .write(&mut input)?;
     loop {

@@ -1,0 +1,191 @@
+//! `cargo xtask estimate-gpu`: what a training step of GPT-2 124M should take on an H200, from counted
+//! bytes and operations, as a page of documentation.
+//!
+//! A prediction, for want of a device: each kernel takes as long as its bytes need at the rate of memory,
+//! or its operations at the rate of such products, whichever is more. What that leaves out (launches, the
+//! ends of grids, clocks under load) makes the truth slower.
+
+mod harness;
+mod pytorch;
+mod step;
+
+use crate::{console::say, install, workspace};
+use anyhow::{Context, Result};
+use clap::Args;
+use std::{fmt::Write as _, fs, path::PathBuf};
+use step::{BATCH, LENGTH, Part, Row, Step, TOKENS, parameters, yardstick};
+
+/// Where the page is.
+const PAGE: &str = "docs/gpu-speed.md";
+
+/// Bytes a second that kernels reach on an H200, whose memory has 4.8 TB/s by its data sheet.
+const MEMORY: f64 = 4.0e12;
+/// Operations a second that 100 % utilisation means here, until a device says (`forerunner-gpu matmul`).
+/// The data sheet has 989; sustained products of large random matrices are held down by power.
+const MATMUL: f64 = 750e12;
+
+/// Predict the speed of GPT-2 124M on an H200 and write it down.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask estimate-gpu                              writes docs/gpu-speed.md
+  cargo xtask estimate-gpu --measured results/table.md  the same with what bench-gpu.sh has measured")]
+pub(crate) struct EstimateGpu {
+    /// The table that `bench-gpu.sh` wrote, to stand above the prediction.
+    #[arg(long, value_name = "FILE")]
+    measured: Option<PathBuf>,
+}
+
+impl EstimateGpu {
+    pub(crate) fn run(&self) -> Result<()> {
+        let measured = match &self.measured {
+            Some(path) => Some(
+                fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?,
+            ),
+            None => None,
+        };
+        let page = page(measured.as_deref())?;
+        install::replace(&workspace::root().join(PAGE), page.as_bytes(), None)?;
+        say(format_args!("written to {PAGE}"));
+        Ok(())
+    }
+}
+
+fn page(measured: Option<&str>) -> Result<String> {
+    let steps = [harness::step(), pytorch::eager(), pytorch::compiled()];
+    let mut page = format!(
+        "# How fast GPT-2 124M trains on one GPU\n\n\
+         {BATCH} sequences of {LENGTH} tokens a step ({TOKENS} tokens), 12 layers, width 768, 12 heads, 50,304 rows \
+         in the table of tokens, {} parameters. Written by `cargo xtask estimate-gpu`; how to measure it is said in \
+         the head of `environments/nanogpt/bench-gpu/bench-gpu.sh`, how to carry it to a machine by `cargo xtask \
+         bundle --help`.\n\n",
+        parameters()
+    );
+    match measured {
+        Some(table) => write!(page, "## Measured\n\n{}\n\n", table.trim_end())?,
+        None => page.push_str("**Predicted, never measured.** No GPU has run any of this yet.\n\n"),
+    }
+    write!(
+        page,
+        "## Predicted for an H200\n\n\
+         | | tokens/s | ratio | step ms | forward | backward | optimizer | GB moved | MFU % |\n\
+         | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+    )?;
+    for step in &steps {
+        summary(&mut page, step, &steps[0])?;
+    }
+    page.push_str(
+        "\nRatio: speed of the harness over that of the row. The head's gradients are computed in the harness' \
+         forward pass, in PyTorch's backward pass.\n\n",
+    );
+    write!(
+        page,
+        "Assumed:\n\n\
+         - A kernel takes as long as its bytes at {:.1} TB/s or its operations at the rate in the table, whichever \
+           is more. Nothing between kernels, no wave that fills the device in part: the truth is slower.\n\
+         - Products of bf16: 650 TFLOP/s where a result has 2,304 columns or more, 600 where it has 768 and for \
+           gradients of weights (sums of {TOKENS}), 700 for logits; the same for everybody, whose library is the same.\n\
+         - Attention: 300 TFLOP/s of what the causal mask leaves, in every implementation. PyTorch's goes back in 5 \
+           products, ours in 7, to be deterministic. Where PyTorch finds a better kernel (cuDNN's, 400 and more) its \
+           rows get faster by up to 3 ms.\n\
+         - PyTorch: bf16 autocast, so residual stream, norms and losses are f32; eager makes a pass of every \
+           operation and stores logits, their f32 copy and its softmax; compiled, what is between two products is \
+           one kernel, and logits stay bf16. Weights are rounded in each step, their gradients widened. Fused \
+           AdamW, foreach clipping.\n\
+         - MFU: {:.1} MFLOP a token (6 N + 12 L C T) against {:.0} TFLOP/s.\n\n\
+         Peak memory is not predicted.\n\n",
+        MEMORY / 1e12,
+        yardstick() / 1e6,
+        MATMUL / 1e12,
+    )?;
+    for step in &steps {
+        rows(&mut page, step)?;
+    }
+    page.push_str(harness::NOTES);
+    Ok(page)
+}
+
+fn summary(page: &mut String, step: &Step, first: &Step) -> Result<()> {
+    let seconds = step.seconds(|_| true);
+    let of = |part: Part| 1e3 * step.seconds(|row| row.part == part);
+    let rate = TOKENS as f64 / seconds;
+    writeln!(
+        page,
+        "| {} | {:.0} | {:.2} | {:.1} | {:.1} | {:.1} | {:.1} | {:.0} | {:.0} |",
+        step.name,
+        rate,
+        seconds / first.seconds(|_| true),
+        1e3 * seconds,
+        of(Part::Forward),
+        of(Part::Backward),
+        of(Part::Optimizer),
+        step.rows.iter().map(Row::all_bytes).sum::<f64>() / 1e9,
+        100.0 * rate * yardstick() / MATMUL,
+    )?;
+    Ok(())
+}
+
+fn rows(page: &mut String, step: &Step) -> Result<()> {
+    write!(
+        page,
+        "## {}, kernel by kernel\n\n\
+         | | calls | MB each | GFLOP each | at TFLOP/s | us each | ms a step |\n\
+         | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+        step.name
+    )?;
+    for row in &step.rows {
+        let (flops, rate) = match row.flops {
+            0.0 => ("-".to_owned(), "-".to_owned()),
+            flops => (format!("{:.1}", flops / 1e9), format!("{:.0}", row.rate / 1e12)),
+        };
+        writeln!(
+            page,
+            "| {}: {} | {} | {:.0} | {flops} | {rate} | {:.0} | {:.2} |",
+            row.part.name(),
+            row.what,
+            row.calls,
+            row.bytes / 1e6,
+            1e6 * row.seconds(),
+            1e3 * row.seconds() * row.calls as f64,
+        )?;
+    }
+    page.push('\n');
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_are_those_of_the_model() {
+        // Products of all implementations are the same: 6 operations a token and value of a matrix.
+        let matrices = 12 * 12 * 768 * 768 + 50_304 * 768;
+        let expected = 6.0 * TOKENS as f64 * f64::from(matrices);
+        for step in [harness::step(), pytorch::eager(), pytorch::compiled()] {
+            let products = step.rows.iter().filter(|row| row.what.contains("product"));
+            let flops: f64 = products.map(|row| row.flops * row.calls as f64).sum();
+            assert!((flops / expected - 1.0).abs() < 1e-12, "{}: {flops}", step.name);
+        }
+        assert_eq!(parameters(), 124_475_904);
+        // As `flops_per_token` of gpu_bench and its test in PyTorch count for the same model.
+        assert!((yardstick() - 855_382_528.0).abs() < 0.5, "{}", yardstick());
+    }
+
+    #[test]
+    fn the_page_says_whether_it_was_measured() {
+        let predicted = page(None).unwrap();
+        assert!(predicted.contains("Predicted, never measured"));
+        let measured = page(Some("| a | b |\n")).unwrap();
+        assert!(measured.contains("## Measured\n\n| a | b |\n\n"));
+        assert!(!measured.contains("never measured"));
+    }
+
+    #[test]
+    fn the_committed_page_is_this_one_until_it_is_measured() {
+        let committed = include_str!("../../../docs/gpu-speed.md");
+        if committed.contains("never measured") {
+            assert!(page(None).unwrap() == committed, "run `cargo xtask estimate-gpu`");
+        }
+    }
+}
