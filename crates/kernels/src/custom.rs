@@ -24,12 +24,12 @@ use std::sync::Arc;
 use crate::machine::Kind;
 use crate::{Error, Machine, Result};
 
-pub use arguments::{CustomArgument, Grid};
 #[cfg(feature = "cuda")]
 pub(crate) use arguments::MOST_SHARED;
 #[cfg(any(feature = "cuda", test))]
 pub(crate) use arguments::Parameter;
 pub(crate) use arguments::Signature;
+pub use arguments::{CustomArgument, Grid};
 #[cfg(feature = "cuda")]
 pub(crate) use entries::entries;
 #[cfg(feature = "cuda")]
@@ -186,9 +186,10 @@ impl Machine {
             #[cfg(feature = "cuda")]
             Kind::Cuda(ref device) => {
                 let image = compile_custom(source, device.facts()?.capability)?;
-                let kernels = device.load_custom(&image)?.into_iter().map(
-                    |(signature, function)| CustomKernel { signature: signature.into(), function },
-                );
+                let kernels =
+                    device.load_custom(&image)?.into_iter().map(|(signature, function)| {
+                        CustomKernel { signature: signature.into(), function }
+                    });
                 Ok(CustomKernels(kernels.collect()))
             }
         }
@@ -244,9 +245,6 @@ mod tests {
     fn the_emulator_says_that_it_cannot() {
         let source = CustomSource::new("KERNEL(none, ()) {}").unwrap();
         let error = Machine::emulated(1).custom_kernels(&source).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "custom kernels: they run on a CUDA device only, not on an emulated one"
-        );
+        assert_eq!(error, "custom kernels: they run on a CUDA device only, not on an emulated one");
     }
 }

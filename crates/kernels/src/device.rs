@@ -270,8 +270,12 @@ fn keep_freed_memory(context: &CudaContext) -> std::result::Result<(), result::D
     }
 }
 
-/// An error unless the driver's library can be loaded.
-fn require_driver() -> Result<()> {
+/// Whether the driver's library can be loaded.
+///
+/// # Errors
+///
+/// When it cannot: with what the loader says, and what to do.
+pub fn require_driver() -> Result<()> {
     require_library(
         &["libcuda.so.1"],
         "install the driver of an NVIDIA GPU, or use a track that runs on the CPU",

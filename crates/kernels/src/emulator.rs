@@ -12,6 +12,7 @@ const GUARD: usize = 256;
 /// What guards and new memory hold: NaN as any floating-point number.
 const POISON: u8 = 0xff;
 
+// SAFETY: the declaration is that of `emulator/emulator.cpp`, which build.rs compiles.
 unsafe extern "C" {
     fn forerunner_emulate(
         name: *const c_char,

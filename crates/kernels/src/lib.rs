@@ -43,9 +43,11 @@ pub use activation::{
     Activation, activation_backward, activation_forward, swiglu_backward, swiglu_forward,
 };
 pub use attention::{AttentionSizes, attention_backward, attention_forward};
+pub use custom::{CustomArgument, CustomKernel, CustomKernels, CustomSource, Grid};
 #[cfg(feature = "cuda")]
 pub use custom::{CustomImage, compile_custom};
-pub use custom::{CustomArgument, CustomKernel, CustomKernels, CustomSource, Grid};
+#[cfg(feature = "cuda")]
+pub use device::require_driver;
 pub use elementwise::{add, round_to_bf16};
 pub use embedding::{embedding_backward, embedding_forward};
 pub use error::{Error, Result};

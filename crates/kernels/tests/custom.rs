@@ -64,7 +64,10 @@ fn sources_are_compiled_without_a_device() {
     let image = image.unwrap();
     assert_eq!(image.names().collect::<Vec<_>>(), ["axpy_bf16", "axpy_f32"]);
     assert!(image.bytes() > 1000, "{image:?}");
-    assert!(format!("{image:?}").contains("axpy_f32[Pointer, Pointer, Integer, Float]"), "{image:?}");
+    assert!(
+        format!("{image:?}").contains("axpy_f32[Pointer, Pointer, Integer, Float]"),
+        "{image:?}"
+    );
     for capability in [80, 90, 100] {
         compile_custom(&CustomSource::new(TOOLS).unwrap(), capability).unwrap();
     }
@@ -133,7 +136,12 @@ fn device() -> Option<Machine> {
 }
 
 #[expect(unsafe_code, reason = "the test's own kernels keep to their arguments")]
-fn launch(machine: &Machine, kernel: &forerunner_kernels::CustomKernel, count: usize, arguments: &[CustomArgument<'_>]) -> Result<()> {
+fn launch(
+    machine: &Machine,
+    kernel: &forerunner_kernels::CustomKernel,
+    count: usize,
+    arguments: &[CustomArgument<'_>],
+) -> Result<()> {
     let blocks = [count.div_ceil(128) as u32, 1, 1];
     let grid = Grid { blocks, threads: [128, 1, 1], shared_bytes: 0 };
     // SAFETY: `axpy` checks its index against the count that is handed over with both views.

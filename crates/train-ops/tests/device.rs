@@ -4,25 +4,33 @@
 //! are compared with their definitions in f64 elsewhere; here they compute in f32 from values
 //! that a bf16 can hold, so what differs is the rounding of results and of what is kept in between.
 #![cfg(any(feature = "emulator", feature = "cuda"))]
+#![cfg_attr(
+    feature = "cuda",
+    expect(clippy::print_stderr, reason = "what is skipped is said aloud")
+)]
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use forerunner_train_ops::device::{self as gpu, Place, Traced, use_place};
 use forerunner_train_ops as cpu;
+use forerunner_train_ops::device::{self as gpu, Place, Traced, use_place};
 
 /// Results are rounded to 8 bits; gradients pass through two or three such roundings.
 const RESULT: f64 = 4e-3;
 const GRADIENT: f64 = 1.5e-2;
 
 fn places() -> Vec<Place> {
-    let mut places = Vec::new();
+    let emulated = None::<Place>;
     #[cfg(feature = "emulator")]
-    places.push(Place::emulated(3));
+    let emulated = emulated.or_else(|| Some(Place::emulated(3)));
+    let device = None::<Place>;
     #[cfg(feature = "cuda")]
-    match Place::cuda(0) {
-        Ok(place) => places.push(place),
-        Err(error) => eprintln!("skipped on a device: {error}"),
-    }
-    places
+    let device = device.or_else(|| match Place::cuda(0) {
+        Ok(place) => Some(place),
+        Err(error) => {
+            eprintln!("skipped on a device: {error}");
+            None
+        }
+    });
+    emulated.into_iter().chain(device).collect()
 }
 
 /// Values between -1 and 1 that a bf16 holds exactly.
@@ -78,9 +86,8 @@ fn check(what: &str, shapes: &[&[usize]], on_cpu: OnCpu<'_>, on_device: OnDevice
         let got = on_device(&traced).unwrap();
         close(what, got.value(), &want, RESULT);
         let weights = weights.to_device(&place.device).unwrap();
-        let weighted = gpu::generic(&[&got], move |x| {
-            (x[0].to_dtype(DType::F32)? * &weights)?.sum_all()
-        });
+        let weighted =
+            gpu::generic(&[&got], move |x| (x[0].to_dtype(DType::F32)? * &weights)?.sum_all());
         let found = weighted.unwrap().backward().unwrap();
         for (idx, (traced, var)) in traced.iter().zip(&vars).enumerate() {
             let got = found.get(traced).unwrap_or_else(|| panic!("{what}: no gradient {idx}"));
@@ -94,47 +101,29 @@ fn check(what: &str, shapes: &[&[usize]], on_cpu: OnCpu<'_>, on_device: OnDevice
 #[test]
 fn linear_layers() {
     let shapes: &[&[usize]] = &[&[2, 5, 24], &[16, 24], &[16]];
-    check(
-        "linear",
-        shapes,
-        &|x| cpu::linear(&x[0], &x[1], &x[2]),
-        &|x| gpu::linear(&x[0], &x[1], &x[2]),
-    );
-    check(
-        "linear_no_bias",
-        &shapes[..2],
-        &|x| cpu::linear_no_bias(&x[0], &x[1]),
-        &|x| gpu::linear_no_bias(&x[0], &x[1]),
-    );
-    check(
-        "linear_gelu",
-        shapes,
-        &|x| cpu::gelu(&cpu::linear(&x[0], &x[1], &x[2])?),
-        &|x| gpu::linear_gelu(&x[0], &x[1], &x[2]),
-    );
+    check("linear", shapes, &|x| cpu::linear(&x[0], &x[1], &x[2]), &|x| {
+        gpu::linear(&x[0], &x[1], &x[2])
+    });
+    check("linear_no_bias", &shapes[..2], &|x| cpu::linear_no_bias(&x[0], &x[1]), &|x| {
+        gpu::linear_no_bias(&x[0], &x[1])
+    });
+    check("linear_gelu", shapes, &|x| cpu::gelu(&cpu::linear(&x[0], &x[1], &x[2])?), &|x| {
+        gpu::linear_gelu(&x[0], &x[1], &x[2])
+    });
 }
 
 #[test]
 fn norms() {
     let shapes: &[&[usize]] = &[&[3, 7, 40], &[40], &[40]];
-    check(
-        "layer_norm",
-        shapes,
-        &|x| cpu::layer_norm(&x[0], &x[1], &x[2], 1e-5),
-        &|x| gpu::layer_norm(&x[0], &x[1], &x[2], 1e-5),
-    );
-    check(
-        "rms_norm",
-        &shapes[..2],
-        &|x| cpu::rms_norm(&x[0], &x[1], 1e-6),
-        &|x| gpu::rms_norm(&x[0], &x[1], 1e-6),
-    );
-    check(
-        "rms_norm_plain",
-        &shapes[..1],
-        &|x| cpu::rms_norm_plain(&x[0], 1e-6),
-        &|x| gpu::rms_norm_plain(&x[0], 1e-6),
-    );
+    check("layer_norm", shapes, &|x| cpu::layer_norm(&x[0], &x[1], &x[2], 1e-5), &|x| {
+        gpu::layer_norm(&x[0], &x[1], &x[2], 1e-5)
+    });
+    check("rms_norm", &shapes[..2], &|x| cpu::rms_norm(&x[0], &x[1], 1e-6), &|x| {
+        gpu::rms_norm(&x[0], &x[1], 1e-6)
+    });
+    check("rms_norm_plain", &shapes[..1], &|x| cpu::rms_norm_plain(&x[0], 1e-6), &|x| {
+        gpu::rms_norm_plain(&x[0], 1e-6)
+    });
 }
 
 #[test]
@@ -166,12 +155,9 @@ fn a_stream_and_its_norm() {
         },
     );
     // Of the two results only the sum.
-    check(
-        "residual_rms_norm's sum",
-        &shapes[..2],
-        &|x| &x[0] + &x[1],
-        &|x| Ok(gpu::residual_rms_norm(&x[0], &x[1], 1e-6)?.0),
-    );
+    check("residual_rms_norm's sum", &shapes[..2], &|x| &x[0] + &x[1], &|x| {
+        Ok(gpu::residual_rms_norm(&x[0], &x[1], 1e-6)?.0)
+    });
 }
 
 #[test]
@@ -188,30 +174,21 @@ fn heads() {
     for (length, heads, width) in [(5, 2, 8), (70, 1, 64), (40, 2, 64)] {
         let shape: &[&[usize]] = &[&[2, length, 3 * heads * width]];
         let what = |name: &str| format!("{name} of {length} positions, {heads} heads of {width}");
-        check(
-            &what("causal_attention"),
-            shape,
-            &|x| cpu::causal_attention(&x[0], heads),
-            &|x| gpu::causal_attention(&x[0], heads),
-        );
+        check(&what("causal_attention"), shape, &|x| cpu::causal_attention(&x[0], heads), &|x| {
+            gpu::causal_attention(&x[0], heads)
+        });
         check(
             &what("windowed_attention"),
             shape,
             &|x| cpu::windowed_attention(&x[0], heads, 3),
             &|x| gpu::windowed_attention(&x[0], heads, 3),
         );
-        check(
-            &what("qk_norm"),
-            shape,
-            &|x| cpu::qk_norm(&x[0], heads, 1.5),
-            &|x| gpu::qk_norm(&x[0], heads, 1.5),
-        );
-        check(
-            &what("rotary"),
-            shape,
-            &|x| cpu::rotary(&x[0], heads, 100.0),
-            &|x| gpu::rotary(&x[0], heads, 100.0),
-        );
+        check(&what("qk_norm"), shape, &|x| cpu::qk_norm(&x[0], heads, 1.5), &|x| {
+            gpu::qk_norm(&x[0], heads, 1.5)
+        });
+        check(&what("rotary"), shape, &|x| cpu::rotary(&x[0], heads, 100.0), &|x| {
+            gpu::rotary(&x[0], heads, 100.0)
+        });
     }
 }
 
@@ -219,25 +196,16 @@ fn heads() {
 fn tokens() {
     let ids = Tensor::from_vec(vec![3u32, 0, 12, 12, 5, 1], (2, 3), &Device::Cpu).unwrap();
     let here = |x: &Traced| ids.to_device(x.value().device());
-    check(
-        "embedding",
-        &[&[13, 16]],
-        &|x| cpu::embedding(&x[0], &ids),
-        &|x| gpu::embedding(&x[0], &here(&x[0])?),
-    );
-    check(
-        "cross_entropy",
-        &[&[2, 3, 13]],
-        &|x| cpu::cross_entropy(&x[0], &ids),
-        &|x| gpu::cross_entropy(&x[0], &here(&x[0])?),
-    );
+    check("embedding", &[&[13, 16]], &|x| cpu::embedding(&x[0], &ids), &|x| {
+        gpu::embedding(&x[0], &here(&x[0])?)
+    });
+    check("cross_entropy", &[&[2, 3, 13]], &|x| cpu::cross_entropy(&x[0], &ids), &|x| {
+        gpu::cross_entropy(&x[0], &here(&x[0])?)
+    });
     let shapes: &[&[usize]] = &[&[2, 3, 16], &[13, 16]];
-    check(
-        "head_loss",
-        shapes,
-        &|x| cpu::head_loss(&x[0], &x[1], &ids),
-        &|x| gpu::head_loss(&x[0], &x[1], &here(&x[0])?),
-    );
+    check("head_loss", shapes, &|x| cpu::head_loss(&x[0], &x[1], &ids), &|x| {
+        gpu::head_loss(&x[0], &x[1], &here(&x[0])?)
+    });
     check(
         "softcapped_head_loss",
         shapes,
@@ -251,22 +219,14 @@ fn tokens() {
 
 #[test]
 fn what_has_no_kernel_is_done_by_candle() {
-    check(
-        "a mixture",
-        &[&[4, 6], &[6, 3]],
-        &|x| x[0].tanh()?.matmul(&x[1])?.exp(),
-        &|x| gpu::generic(&[&x[0], &x[1]], |x| x[0].tanh()?.matmul(&x[1])?.exp()),
-    );
+    check("a mixture", &[&[4, 6], &[6, 3]], &|x| x[0].tanh()?.matmul(&x[1])?.exp(), &|x| {
+        gpu::generic(&[&x[0], &x[1]], |x| x[0].tanh()?.matmul(&x[1])?.exp())
+    });
     // Used twice, and once more by another way: three gradients meet.
-    check(
-        "a value used thrice",
-        &[&[4, 6]],
-        &|x| (&x[0] + &x[0])? + x[0].sqr()?,
-        &|x| {
-            let twice = gpu::add(&x[0], &x[0])?;
-            gpu::add(&twice, &gpu::generic(&[&x[0]], |x| x[0].sqr())?)
-        },
-    );
+    check("a value used thrice", &[&[4, 6]], &|x| (&x[0] + &x[0])? + x[0].sqr()?, &|x| {
+        let twice = gpu::add(&x[0], &x[0])?;
+        gpu::add(&twice, &gpu::generic(&[&x[0]], |x| x[0].sqr())?)
+    });
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub enum CustomArgument<'a> {
 impl CustomArgument<'_> {
     /// The bits, in the low end of a word.
     #[cfg_attr(
-        not(feature = "cuda"),
+        not(any(feature = "cuda", test)),
         expect(dead_code, reason = "only devices run kernels that came as source")
     )]
     pub(crate) fn word(&self) -> u64 {
@@ -139,7 +139,9 @@ impl Signature {
         let name = &self.name;
         let refuse = |reason: String| Err(Error::Custom { reason: format!("`{name}`: {reason}") });
         let Grid { blocks, threads, shared_bytes } = grid;
-        if blocks.contains(&0) || blocks[0] > i32::MAX as u32 || blocks[1..].iter().any(|&n| n > 65_535)
+        if blocks.contains(&0)
+            || blocks[0] > i32::MAX as u32
+            || blocks[1..].iter().any(|&n| n > 65_535)
         {
             return refuse(format!(
                 "a grid of {blocks:?} blocks; each number is at least 1, the second and third at \

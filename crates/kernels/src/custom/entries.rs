@@ -83,10 +83,10 @@ fn without_comments(ptx: &str) -> String {
         rest = &rest[at..];
         let end = if rest.starts_with("//") {
             rest.find('\n')
-        } else if rest.starts_with("/*") {
-            rest[2..].find("*/").map(|end| end + 4)
-        } else if rest.starts_with('"') {
-            rest[1..].find(['"', '\n']).map(|end| end + 2)
+        } else if let Some(comment) = rest.strip_prefix("/*") {
+            comment.find("*/").map(|end| end + 4)
+        } else if let Some(string) = rest.strip_prefix('"') {
+            string.find(['"', '\n']).map(|end| end + 2)
         } else {
             Some(1)
         };

@@ -66,7 +66,10 @@ fn require_compiler() -> Result<()> {
     if let Ok(folder) = std::env::var("FORERUNNER_CUDA_LIBS")
         && let Some(name) = builtins(Path::new(&folder))
     {
-        require_library(&[&name], "the folder that FORERUNNER_CUDA_LIBS names holds a broken file")?;
+        require_library(
+            &[&name],
+            "the folder that FORERUNNER_CUDA_LIBS names holds a broken file",
+        )?;
     }
     require_library(
         &["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"],
@@ -77,7 +80,8 @@ fn require_compiler() -> Result<()> {
 
 /// Name of the compiler's second library in a folder.
 fn builtins(folder: &Path) -> Option<String> {
-    let names = folder.read_dir().ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let names =
+        folder.read_dir().ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     // Without this exact beginning it is the library for another code generator.
     names.filter(|name| name.starts_with("libnvrtc-builtins.so.")).max()
 }
@@ -130,7 +134,8 @@ fn compile_now(source: &CustomSource, capability: u32) -> Result<CustomImage> {
     };
     created.result().map_err(failed("nvrtcCreateProgram"))?;
     if let Err(error) = compiled.result() {
-        let log = output(&program, sys::nvrtcGetProgramLogSize, sys::nvrtcGetProgramLog, usize::MAX);
+        let log =
+            output(&program, sys::nvrtcGetProgramLogSize, sys::nvrtcGetProgramLog, usize::MAX);
         let log = readable(&String::from_utf8_lossy(&log?));
         let words = if log.is_empty() { error.to_string() } else { log };
         return Err(refused(format!("the compiler refuses the source:\n{words}")));
@@ -160,7 +165,10 @@ fn output(program: &Program, size: Sized, copy: Copied, most: usize) -> Result<V
 
 impl Device {
     /// Loads compiled kernels, and asks what the device can give each of them.
-    pub(crate) fn load_custom(&self, image: &CustomImage) -> Result<Vec<(Signature, CudaFunction)>> {
+    pub(crate) fn load_custom(
+        &self,
+        image: &CustomImage,
+    ) -> Result<Vec<(Signature, CudaFunction)>> {
         self.enter()?;
         let context = self.stream.context();
         let module = context
@@ -186,7 +194,9 @@ impl Device {
             function
                 .set_attribute(what, most_shared.cast_signed())
                 .map_err(failed("set_attribute"))?;
-            Ok((Signature { most_threads, most_shared, ..signature.clone() }, function))
+            let mut signature = signature.clone();
+            (signature.most_threads, signature.most_shared) = (most_threads, most_shared);
+            Ok((signature, function))
         };
         image.kernels.iter().map(load).collect()
     }

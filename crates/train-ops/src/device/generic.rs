@@ -24,9 +24,8 @@ pub fn generic(
     let traced: Vec<bool> = inputs.iter().map(|input| input.is_traced()).collect();
     let result = function(&values)?.detach();
     let backward = move |gradient: &Gradient| {
-        let copy = |(value, traced): (&Tensor, &bool)| {
-            traced.then(|| Var::from_tensor(value)).transpose()
-        };
+        let copy =
+            |(value, traced): (&Tensor, &bool)| traced.then(|| Var::from_tensor(value)).transpose();
         let copies: Vec<Option<Var>> =
             values.iter().zip(&traced).map(copy).collect::<Result<_>>()?;
         let again: Vec<Tensor> = values

@@ -146,7 +146,8 @@ fn turned(
 ) -> Result<Tensor> {
     let y = empty(place, x.shape(), DType::BF16)?;
     let (table, x) = (view(table)?, view(x)?);
-    kernels::rotary(&place.machine, sizes, &table, back, &x, &mut view_mut(&y)?).map_err(wrapped)?;
+    kernels::rotary(&place.machine, sizes, &table, back, &x, &mut view_mut(&y)?)
+        .map_err(wrapped)?;
     Ok(y)
 }
 

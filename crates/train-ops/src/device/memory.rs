@@ -4,8 +4,7 @@
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
 use candle_core::{
-    CpuStorage, DType, Device, Error, InplaceOp1, Layout, Result, Shape, Storage,
-    Tensor, bail,
+    CpuStorage, DType, Device, Error, InplaceOp1, Layout, Result, Shape, Storage, Tensor, bail,
 };
 use forerunner_kernels::{Type, View, ViewMut};
 use std::cell::Cell;

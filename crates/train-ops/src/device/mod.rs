@@ -10,6 +10,7 @@
 //! What has no kernel there is done by candle ([`generic`]).
 
 mod activations;
+mod custom;
 mod generic;
 mod heads;
 mod linear;
@@ -22,6 +23,7 @@ mod tokens;
 mod warm_up;
 
 pub use activations::{gelu, relu_squared, softcap, swiglu};
+pub use custom::{CustomLaunch, Number, custom_kernel, custom_kernels};
 pub use generic::{add, generic, sum_of_squares, sum_of_squares_all};
 pub use heads::{causal_attention, qk_norm, rotary, windowed_attention};
 pub use linear::{linear, linear_gelu, linear_no_bias};

@@ -73,7 +73,11 @@ pub fn rms_norm_plain(x: &Traced, epsilon: f32) -> Result<Traced> {
 /// # Errors
 ///
 /// When the shapes do not fit.
-pub fn residual_rms_norm(stream: &Traced, added: &Traced, epsilon: f32) -> Result<(Traced, Traced)> {
+pub fn residual_rms_norm(
+    stream: &Traced,
+    added: &Traced,
+    epsilon: f32,
+) -> Result<(Traced, Traced)> {
     let norm = Norm::new("residual_rms_norm", stream, None, None, epsilon)?;
     residual(norm, &[stream, added])
 }
@@ -148,7 +152,11 @@ impl Norm {
         let parameter = |parameter: Option<&Traced>| {
             let Some(parameter) = parameter.map(Traced::value) else { return Ok(None) };
             if parameter.dims() != [channels] {
-                bail!("{name}: a gain or bias {:?} does not fit x {:?}", parameter.shape(), x.shape());
+                bail!(
+                    "{name}: a gain or bias {:?} does not fit x {:?}",
+                    parameter.shape(),
+                    x.shape()
+                );
             }
             parameter.to_dtype(DType::F32)?.contiguous().map(Some)
         };
@@ -203,7 +211,6 @@ impl Norm {
                 scales
             }
         };
-        drop(written);
         Ok((y, Kept { x: sum.unwrap_or(x), stats }))
     }
 
@@ -259,7 +266,6 @@ impl Norm {
                     written.as_mut(),
                 )
                 .map_err(wrapped)?;
-                drop(written);
                 (dgain, None)
             }
         };

@@ -236,7 +236,6 @@ impl Ready {
             });
             step(&self.place.machine, &mut all[idx].1, &scale, sums.as_mut()).map_err(wrapped)
         })?;
-        drop(sums);
         let Some(sums) = &self.sums else { return Ok(Vec::new()) };
         let squares = |row: &[f32]| Squares {
             gradient: f64::from(row[0]),

@@ -35,8 +35,8 @@ impl Place {
     /// When there is no driver, no such device, or no kernel for it.
     #[cfg(feature = "cuda")]
     pub fn cuda(ordinal: usize) -> Result<Self> {
-        // Asked first: candle's own message about a missing driver is a panic.
-        Machine::cuda(ordinal).map_err(Error::wrap)?;
+        // Asked first: without a driver, what candle calls would end the process.
+        forerunner_kernels::require_driver().map_err(Error::wrap)?;
         let device = Device::new_cuda_with_stream(ordinal)?;
         let cuda = device.as_cuda_device()?;
         #[expect(unsafe_code, reason = "a promise to candle about streams")]

@@ -74,7 +74,8 @@ impl Gradient {
     }
 
     fn add(self, other: Self) -> Result<Self> {
-        if self.tensor.dims() != other.tensor.dims() || self.tensor.dtype() != other.tensor.dtype() {
+        if self.tensor.dims() != other.tensor.dims() || self.tensor.dtype() != other.tensor.dtype()
+        {
             bail!("gradients of {:?} and {:?} meet", self.tensor, other.tensor);
         }
         let (to, from) = if self.owned { (self, other) } else { (other, self) };
@@ -207,10 +208,8 @@ pub(super) fn step(
     if inputs.iter().all(|input| input.origin.is_none()) {
         return results.into_iter().map(|value| Traced { value, origin: None }).collect();
     }
-    let made = Made::Step {
-        n_results: results.len(),
-        backward: Mutex::new(Some(Box::new(backward))),
-    };
+    let made =
+        Made::Step { n_results: results.len(), backward: Mutex::new(Some(Box::new(backward))) };
     let node = Node::new(inputs.iter().map(|input| input.origin.clone()).collect(), made);
     let traced = |(result, value)| {
         let origin = Some(Origin { node: Arc::clone(&node), result });

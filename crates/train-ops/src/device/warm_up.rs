@@ -1,6 +1,6 @@
 //! What is done with a device before anything is timed on it.
 
-use candle_core::{DType, Result};
+use candle_core::{DType, Result, Tensor};
 use forerunner_kernels::{Gemm, Operand, Type, gemm};
 
 use super::Place;
@@ -17,6 +17,7 @@ const TIMED: usize = 10;
 ///
 /// When the device fails.
 pub fn warm_up(place: &Place) -> Result<f64> {
+    load_candle(place)?;
     // The emulator gets no faster.
     let (side, products) = if place.device.is_cpu() { (32, TIMED) } else { (8192, PRODUCTS) };
     let machine = &place.machine;
@@ -45,4 +46,18 @@ pub fn warm_up(place: &Place) -> Result<f64> {
     machine.download(&view(&to)?.part(0..1)).map_err(wrapped)?;
     machine.synchronize().map_err(wrapped)?;
     Ok(best)
+}
+
+/// Uses one function of each of candle's modules that programs can reach: the driver translates a
+/// module as a whole when it is first used, which takes up to a second and is nobody's training.
+fn load_candle(place: &Place) -> Result<()> {
+    for dtype in [DType::F32, DType::BF16] {
+        let x = Tensor::ones((2, 2), dtype, &place.device)?;
+        let y = (x.affine(2.0, 1.0)? + &x)?.exp()?;
+        let rows = Tensor::from_vec(vec![0u32, 1], 2, &place.device)?;
+        let larger = y.ge(&x)?.where_cond(&x, &y)?;
+        let sum = larger.index_select(&rows, 0)?.matmul(&y)?.sum_all()?;
+        sum.to_dtype(DType::F32)?.to_scalar::<f32>()?;
+    }
+    Ok(())
 }

@@ -5,8 +5,8 @@ use std::sync::Mutex;
 use std::thread::{JoinHandle, spawn};
 
 use forerunner_nanogpt_protocol::{
-    Collect, Device, FromProgram, FromSupervisor, Limits, Record, Snapshot, Start, Summary, VERSION,
-    Windows,
+    Collect, Device, FromProgram, FromSupervisor, Limits, Record, Snapshot, Start, Summary,
+    VERSION, Windows,
 };
 
 use crate::channel::Channel;

@@ -55,8 +55,8 @@ impl Model for Small {
 
 impl Small {
     fn states(&self, tokens: &Tokens) -> Result<Tensor> {
-        let x = (embedding(&self.table, tokens)?
-            + embedding(&self.positions, &tokens.positions()?)?)?;
+        let x =
+            (embedding(&self.table, tokens)? + embedding(&self.positions, &tokens.positions()?)?)?;
         let normal = layer_norm(&x, &self.gain, &self.bias, 1e-5)?;
         let qkv = rotary(&qk_norm(&linear_no_bias(&normal, &self.qkv)?, 2, 1.0)?, 2, 100.0)?;
         let seen = linear_no_bias(&causal_attention(&qkv, 2)?, &self.out)?;
@@ -73,7 +73,8 @@ fn train(model: &Small, params: &Params, run: &mut Training) -> Result<()> {
     let is_matrix = |parameter: &&Parameter| names.contains(&parameter.name.as_str());
     let matrices: Vec<&Parameter> = params.iter().filter(is_matrix).collect();
     let others: Vec<&Parameter> = params.iter().filter(|p| !is_matrix(p)).collect();
-    let mut momenta: Vec<Momentum> = matrices.iter().map(|p| Momentum::zeros_like(&p.var)).collect();
+    let mut momenta: Vec<Momentum> =
+        matrices.iter().map(|p| Momentum::zeros_like(&p.var)).collect();
     let mut moments: Vec<Moments> = others.iter().map(|p| Moments::zeros_like(&p.var)).collect();
     for step_idx in 0..STEPS {
         let batch = run.batch(4, CONTEXT)?;

@@ -60,6 +60,7 @@ mod channel;
 mod claimed;
 #[cfg(test)]
 mod conversation;
+mod custom;
 #[cfg(feature = "device")]
 mod device;
 #[cfg(all(test, feature = "device"))]
@@ -80,31 +81,37 @@ mod task;
 mod tensor;
 mod tokens;
 mod training;
+mod variable;
 
 pub use candle_core::Shape;
+pub use custom::{Backward, CudaSource, CustomKernel, Grid, Kind, Number, custom_kernel};
 pub use error::{Error, Result};
 pub use operations::{
     causal_attention, cross_entropy, embedding, gelu, head_loss, layer_norm, linear, linear_gelu,
     linear_no_bias, qk_norm, relu_squared, residual_layer_norm, residual_rms_norm, rms_norm,
-    rms_norm_plain, rotary, softcap, softcapped_head_loss, sum_of_squares, sum_of_squares_all, swiglu,
-    windowed_attention,
+    rms_norm_plain, rotary, softcap, softcapped_head_loss, sum_of_squares, sum_of_squares_all,
+    swiglu, windowed_attention,
 };
 pub use optimizers::{
-    AdamW, AdamWStep, Caution, Lion, Moments, Momentum, Muon, MuonStep, Polynomial, adamw, adamw_all,
-    cautious_adamw, lion, muon, muon_all,
+    AdamW, AdamWStep, Caution, Lion, Moments, Momentum, Muon, MuonStep, Polynomial, adamw,
+    adamw_all, cautious_adamw, lion, muon, muon_all,
 };
 pub use params::{Parameter, Params};
 pub use rng::Rng;
 pub use run::{Model, run};
 pub use task::Task;
-pub use tensor::{Gradients, Tensor, Var};
+pub use tensor::Tensor;
 pub use tokens::Tokens;
 pub use training::{Batch, Point, Training};
+pub use variable::{Gradients, Var};
 
 /// Everything a program needs, in one line: `use harness::prelude::*;`.
 pub mod prelude {
     pub use std::process::ExitCode;
 
+    pub use crate::custom::{
+        Backward, CudaSource, CustomKernel, Grid, Kind, Number, custom_kernel,
+    };
     pub use crate::operations::*;
     pub use crate::optimizers::*;
     pub use crate::{

@@ -84,11 +84,8 @@ pub(crate) fn saw(
     learning_rate: f64,
     squares: forerunner_train_ops::device::Squares,
 ) {
-    let squares = Squares {
-        gradient: squares.gradient,
-        update: squares.update,
-        values: squares.values,
-    };
+    let squares =
+        Squares { gradient: squares.gradient, update: squares.update, values: squares.values };
     let parameter = parameter.inner.as_tensor();
     let (parameter, count) = (parameter.id(), parameter.elem_count());
     SEEN.with_borrow_mut(|seen| seen.push(Seen { parameter, count, learning_rate, squares }));

@@ -74,7 +74,10 @@ pub fn cautious_adamw(
     settings: &AdamW,
     caution: Caution,
 ) -> Result<()> {
-    adamw_all(&mut [AdamWStep { parameter, gradient, moments, settings: *settings, caution }], scale)
+    adamw_all(
+        &mut [AdamWStep { parameter, gradient, moments, settings: *settings, caution }],
+        scale,
+    )
 }
 
 /// What [`adamw_all`] does with one parameter.

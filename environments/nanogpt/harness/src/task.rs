@@ -11,6 +11,15 @@ pub struct Task {
     pub context: usize,
     /// Most values that all parameters together may have.
     pub max_parameters: usize,
+    /// No field that a program can set.
+    pub(crate) custom_kernels: bool,
+}
+
+impl Task {
+    /// Whether the track allows kernels of a program's own; see [`crate::CudaSource`].
+    pub fn custom_kernels(&self) -> bool {
+        self.custom_kernels
+    }
 }
 
 impl From<&forerunner_nanogpt_protocol::Start> for Task {
@@ -20,6 +29,7 @@ impl From<&forerunner_nanogpt_protocol::Start> for Task {
             vocab: start.vocab,
             context: start.context,
             max_parameters: start.max_parameters,
+            custom_kernels: start.custom_kernels,
         }
     }
 }

@@ -9,14 +9,14 @@
 use std::borrow::Borrow;
 use std::cell::Cell;
 use std::fmt;
-use std::ops::{Add, Deref, Div, Mul, Sub};
+use std::ops::{Add, Div, Mul, Sub};
 
 use candle_core::{DType, Device, Shape};
 
 #[cfg(feature = "device")]
 use forerunner_train_ops::{self as ops, device::Traced};
 
-use crate::{Error, Result};
+use crate::{Error, Gradients, Result};
 
 /// Numbers in a rectangular shape; a clone shares them. On the CPU all are `f32`; on a GPU parameters,
 /// their gradients and sums over many values are, and what flows between operations is `bf16`.
@@ -215,7 +215,8 @@ impl Tensor {
             let joined = move |x: &[candle_core::Tensor]| {
                 let same = x.iter().all(|one| one.dtype() == x[0].dtype());
                 let dtype = if same { x[0].dtype() } else { DType::F32 };
-                let x: candle_core::Result<Vec<_>> = x.iter().map(|one| one.to_dtype(dtype)).collect();
+                let x: candle_core::Result<Vec<_>> =
+                    x.iter().map(|one| one.to_dtype(dtype)).collect();
                 let x = x?;
                 candle_core::Tensor::cat(&x, dim)
             };
@@ -448,11 +449,11 @@ impl Tensor {
     /// When an operation cannot be differentiated, or ran backward before.
     pub fn backward(&self) -> Result<Gradients> {
         N_BACKWARD.set(N_BACKWARD.get() + 1);
-        Ok(Gradients(match &self.0 {
-            Values::Plain(values) => Found::Plain(values.backward()?),
+        Ok(match &self.0 {
+            Values::Plain(values) => Gradients::plain(values.backward()?),
             #[cfg(feature = "device")]
-            Values::Traced(traced) => Found::Traced(traced.backward()?),
-        }))
+            Values::Traced(traced) => Gradients::traced(traced.backward()?),
+        })
     }
 }
 
@@ -528,102 +529,9 @@ operator!(Sub, sub, broadcast_sub);
 operator!(Mul, mul, broadcast_mul);
 operator!(Div, div, broadcast_div);
 
-/// A tensor that can be changed and that gradients are taken with respect to; a clone shares it.
-#[derive(Clone)]
-pub struct Var {
-    pub(crate) inner: candle_core::Var,
-    tensor: Tensor,
-}
-
-impl Var {
-    /// A variable that starts as a copy of a tensor. It is not a parameter: only what
-    /// [`crate::Params`] declares is carried to the evaluator.
-    ///
-    /// # Errors
-    ///
-    /// When the tensor cannot be copied.
-    pub fn new(tensor: &Tensor) -> Result<Self> {
-        // Detached, because candle takes what is a variable already as it is, without a copy.
-        let values = tensor.values().to_dtype(DType::F32)?.contiguous()?.detach();
-        Ok(Self::from(candle_core::Var::from_tensor(&values)?))
-    }
-
-    /// Replaces the values.
-    ///
-    /// # Errors
-    ///
-    /// When the shapes differ.
-    pub fn set(&self, values: &Tensor) -> Result<()> {
-        self.inner.set(&values.values().to_dtype(DType::F32)?)?;
-        #[cfg(feature = "device")]
-        if let Values::Traced(traced) = &self.tensor.0 {
-            traced.changed();
-        }
-        Ok(())
-    }
-}
-
-impl From<candle_core::Var> for Var {
-    fn from(inner: candle_core::Var) -> Self {
-        #[cfg(feature = "device")]
-        if crate::device::current().is_some() {
-            let tensor = Tensor::traced(Traced::parameter(inner.as_tensor()));
-            return Self { inner, tensor };
-        }
-        let tensor = Tensor::plain(inner.as_tensor().clone());
-        Self { inner, tensor }
-    }
-}
-
-impl Deref for Var {
-    type Target = Tensor;
-
-    fn deref(&self) -> &Tensor {
-        &self.tensor
-    }
-}
-
-impl Borrow<Tensor> for Var {
-    fn borrow(&self) -> &Tensor {
-        &self.tensor
-    }
-}
-
-impl fmt::Debug for Var {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Var{:?}", self.dims())
-    }
-}
-
-/// What [`Tensor::backward`] found.
-pub struct Gradients(Found);
-
-enum Found {
-    Plain(candle_core::backprop::GradStore),
-    #[cfg(feature = "device")]
-    Traced(ops::device::Gradients),
-}
-
-impl Gradients {
-    /// The gradient with respect to a variable, or `None` when the scalar does not depend on it.
-    pub fn get(&self, var: &Var) -> Option<Tensor> {
-        match &self.0 {
-            Found::Plain(found) => {
-                found.get(&var.inner).map(|gradient| Tensor::plain(gradient.clone()))
-            }
-            #[cfg(feature = "device")]
-            Found::Traced(found) => {
-                let gradient = found.get(var.tensor.trace().ok()?)?;
-                Some(Tensor::traced(Traced::constant(gradient)))
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::params::flat;
 
     #[test]
     fn no_shape_reaches_beyond_its_values() {
@@ -642,14 +550,5 @@ mod tests {
         }
         assert_eq!(values.reshape((4, 4)).unwrap().dims(), [4, 4]);
         assert_eq!(Tensor::zeros((0, 16)).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn a_variable_made_of_another_is_a_copy() {
-        let first = Var::new(&Tensor::zeros(3).unwrap()).unwrap();
-        let second = Var::new(&first).unwrap();
-        second.set(&Tensor::ones(3).unwrap()).unwrap();
-        assert_eq!(flat(&first).unwrap(), [0.0; 3]);
-        assert_eq!(flat(&second).unwrap(), [1.0; 3]);
     }
 }

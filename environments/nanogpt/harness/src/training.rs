@@ -236,7 +236,9 @@ impl<'a> Training<'a> {
     fn await_scalar(&mut self, series: &str, step: usize, tensor: &Tensor) -> Result<()> {
         if tensor.count() != 1 {
             let dims = tensor.dims();
-            return Err(Error::program(format!("`{series}` is recorded from a scalar, not {dims:?}")));
+            return Err(Error::program(format!(
+                "`{series}` is recorded from a scalar, not {dims:?}"
+            )));
         }
         self.awaited.push((series.to_owned(), step, tensor.detach().reshape(1)?));
         if self.awaited.len() >= AWAITED { self.read_awaited() } else { Ok(()) }

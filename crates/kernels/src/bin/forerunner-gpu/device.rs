@@ -58,17 +58,7 @@ impl From<forerunner_kernels::Error> for Failure {
 /// An error unless the driver's library is there. Asked before anything else of CUDA, which would
 /// otherwise end the process in a panic.
 pub(crate) fn require_driver() -> Result<(), Failure> {
-    // SAFETY: loads the driver's library, whose initialisers are what using it runs anyway.
-    #[expect(unsafe_code, reason = "loading a library runs its code")]
-    let present = unsafe { cudarc::driver::sys::is_culib_present() };
-    if present {
-        return Ok(());
-    }
-    Err(Failure::Unavailable {
-        reason: "the driver's library (`libcuda.so.1`) cannot be loaded".to_owned(),
-        hint: "install the driver of an NVIDIA GPU; a container has to be started with one \
-               (`--gpus all`)",
-    })
+    Ok(forerunner_kernels::require_driver()?)
 }
 
 /// The device with CUDA's number `ordinal`.

@@ -16,11 +16,15 @@ pub(crate) fn figures(arguments: &Arguments, text: &Text, run: &Run) -> Result<V
     let warm_up = arguments.warm_up;
     let counted = run.stamps.get(warm_up..).unwrap_or_default();
     let (Some(first), Some(last)) = (counted.first(), counted.last()) else {
-        return Err(format!("{} steps leave none after a warm-up of {warm_up}", run.stamps.len()).into());
+        return Err(
+            format!("{} steps leave none after a warm-up of {warm_up}", run.stamps.len()).into()
+        );
     };
     let n_steps = counted.len() - 1;
     if n_steps == 0 {
-        return Err(format!("{} steps leave none after a warm-up of {warm_up}", run.stamps.len()).into());
+        return Err(
+            format!("{} steps leave none after a warm-up of {warm_up}", run.stamps.len()).into()
+        );
     }
     let steps: Vec<f64> = counted.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
     let step_seconds = (last.0 - first.0) / n_steps as f64;
@@ -34,9 +38,9 @@ pub(crate) fn figures(arguments: &Arguments, text: &Text, run: &Run) -> Result<V
         .summary
         .operations
         .iter()
-        .map(|kernel| {
-            json!({"name": kernel.name, "calls": kernel.calls, "seconds": kernel.seconds})
-        })
+        .map(
+            |kernel| json!({"name": kernel.name, "calls": kernel.calls, "seconds": kernel.seconds}),
+        )
         .collect();
     Ok(json!({
         "name": arguments.name,

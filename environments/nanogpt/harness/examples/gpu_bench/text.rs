@@ -33,7 +33,9 @@ impl Text {
         let (pairs, odd) = bytes.get(HEADER_BYTES..).unwrap_or_default().as_chunks::<2>();
         let is_whole = odd.is_empty() && usize::try_from(number(2)) == Ok(pairs.len());
         if number(0) != MAGIC || number(1) != VERSION || !is_whole {
-            return Err(format!("{shown} is no token file of version {VERSION}, or not whole").into());
+            return Err(
+                format!("{shown} is no token file of version {VERSION}, or not whole").into()
+            );
         }
         let tokens: Vec<u16> = pairs.iter().map(|&pair| u16::from_le_bytes(pair)).collect();
         if let Some(token) = tokens.iter().find(|&&token| usize::from(token) >= vocab) {
@@ -98,7 +100,10 @@ fn train_shard(folder: &Path) -> Result<PathBuf> {
         .collect();
     found.sort();
     found.into_iter().next().ok_or_else(|| {
-        format!("{} holds no `*train*.bin`\nhint: leave --data out for random tokens", folder.display())
-            .into()
+        format!(
+            "{} holds no `*train*.bin`\nhint: leave --data out for random tokens",
+            folder.display()
+        )
+        .into()
     })
 }

@@ -10,9 +10,9 @@ use forerunner_nanogpt_protocol::{
     Summary, VERSION,
 };
 
+use super::Result;
 use super::arguments::Arguments;
 use super::text::Text;
-use super::Result;
 
 /// Most bytes of a frame: a snapshot of a billion parameters.
 const MOST_FRAME: u64 = 1 << 31;
@@ -87,7 +87,9 @@ impl Trainer {
                     stamps.push((began.elapsed().as_secs_f64(), self.cpu_seconds()));
                     let step = stamps.len() - 1;
                     if *first_request.get_or_insert(request) != request {
-                        return Err(format!("step {step} asks for another batch than the first").into());
+                        return Err(
+                            format!("step {step} asks for another batch than the first").into()
+                        );
                     }
                     if initial.is_none() {
                         self.send(&FromSupervisor::Peek)?;
@@ -104,7 +106,9 @@ impl Trainer {
                 FromProgram::Record(record) if record.series == "train_loss" => {
                     if record.step != losses.len() as u64 {
                         let (got, due) = (record.step, losses.len());
-                        return Err(format!("the loss of step {got} came, not of step {due}").into());
+                        return Err(
+                            format!("the loss of step {got} came, not of step {due}").into()
+                        );
                     }
                     losses.push(record.value);
                 }
@@ -151,7 +155,8 @@ impl Trainer {
     fn cpu_seconds(&self) -> f64 {
         let path = format!("/proc/{}/schedstat", self.child.id());
         let text = fs::read_to_string(path).unwrap_or_default();
-        let nanoseconds = text.split_whitespace().next().and_then(|first| first.parse::<f64>().ok());
+        let nanoseconds =
+            text.split_whitespace().next().and_then(|first| first.parse::<f64>().ok());
         nanoseconds.map_or(f64::NAN, |nanoseconds| nanoseconds * 1e-9)
     }
 }
