@@ -25,7 +25,6 @@ use crate::{
     cuda_toolkit, workspace,
 };
 use anyhow::{Context, Result, bail};
-use build::NanoGpt;
 use clap::Args;
 use program::Size;
 use std::{
@@ -120,12 +119,20 @@ impl Bundle {
         }
 
         let programs = build::cargo(
-            &["build", "--package", "forerunner-kernels", "--features", "cuda", "--bin", "forerunner-gpu"],
+            &[
+                "build",
+                "--package",
+                "forerunner-kernels",
+                "--features",
+                "cuda",
+                "--bin",
+                "forerunner-gpu",
+            ],
             Some(&toolkit),
         )?;
         files.put_stripped(programs.program("forerunner-gpu")?, "bin/forerunner-gpu")?;
-        let bench = NanoGpt::build(&text, &target.join("bundle/cuda"), Some(&toolkit))?;
-        files.put_stripped(&bench.binary, "bin/bench")?;
+        let bench = build::nanogpt(&text, &target.join("bundle/cuda"), Some(&toolkit))?;
+        files.put_stripped(&bench, "bin/bench")?;
         // The supervisor knows nothing of CUDA, but its package is then built once.
         let package = crate::install::HARNESS_PACKAGE;
         let supervisor = build::cargo(
@@ -156,7 +163,8 @@ impl Bundle {
 
     fn tests(&self, files: &Files, toolkit: &cuda_toolkit::Toolkit) -> Result<()> {
         let features = TESTED.map(|package| format!("{package}/cuda")).join(",");
-        let mut arguments = vec!["test", "--no-run", "--lib", "--test", "*", "--features", &features];
+        let mut arguments =
+            vec!["test", "--no-run", "--lib", "--test", "*", "--features", &features];
         for package in TESTED {
             arguments.extend(["--package", package]);
         }

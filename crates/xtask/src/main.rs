@@ -4,6 +4,7 @@
 //! results, go to standard output.
 
 mod bench;
+mod bundle;
 mod check;
 mod command;
 mod console;
@@ -11,6 +12,7 @@ mod cuda_toolkit;
 mod dataset;
 mod deny;
 mod effects;
+mod estimate_gpu;
 mod fuzz;
 mod hooks;
 mod install;
@@ -52,6 +54,8 @@ Examples:
   cargo xtask bench verification               what verifying adds to an evaluation
   cargo xtask cuda-toolkit                     a CUDA compiler, also where none is installed
   cargo xtask kernels --check                  registers and spills of the CUDA kernels
+  cargo xtask bundle --cuda --data FOLDER      to test and measure on a machine with a GPU
+  cargo xtask estimate-gpu                     what that should say, from counted bytes
   cargo xtask hooks --check                    the shipped components are those of their sources";
 
 /// Builds, checks, installs and measures Forerunner.
@@ -84,6 +88,10 @@ enum Command {
     CudaToolkit(cuda_toolkit::CudaToolkit),
     /// Compile the CUDA kernels and write down what each one uses.
     Kernels(kernels::Kernels),
+    /// Make an archive with which a machine that has a GPU, and no Rust, can test and measure.
+    Bundle(bundle::Bundle),
+    /// Predict the speed of GPT-2 124M on an H200 and write it down.
+    EstimateGpu(estimate_gpu::EstimateGpu),
     /// Kill searches at random instants and make sure that nothing is lost.
     Torture(torture::Torture),
     /// Feed broken input to everything that reads what is not trusted.
@@ -114,6 +122,8 @@ fn main() -> ExitCode {
         Command::Hooks(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
         Command::CudaToolkit(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
         Command::Kernels(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
+        Command::Bundle(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
+        Command::EstimateGpu(arguments) => arguments.run().map(|()| ExitCode::SUCCESS),
         Command::Torture(arguments) => arguments.run(),
         Command::Fuzz(arguments) => arguments.run(),
         Command::SandboxTable(arguments) => arguments.run(),

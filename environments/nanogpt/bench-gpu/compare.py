@@ -33,7 +33,7 @@ def cell(value, form):
 def table(runs, first):
     """Rows of text, heads first."""
     rows = [
-        ["", "tokens/s", "ratio", "step ms", "median", "forward", "backward", "optimizer"]
+        ["", "tokens/s", "ratio", "step ms", "median", "min", "forward", "backward", "optimizer"]
         + ["peak GB", "MFU %", "host ms"]
     ]
     for run in runs:
@@ -47,6 +47,7 @@ def table(runs, first):
                 cell(first["tokens_per_second"] / run["tokens_per_second"], ".2f"),
                 cell(run["step_ms"]["mean"], ".2f"),
                 cell(run["step_ms"]["median"], ".2f"),
+                cell(run["step_ms"]["min"], ".2f"),
                 cell(split.get("forward"), ".2f"),
                 cell(split.get("backward"), ".2f"),
                 cell(split.get("optimizer"), ".2f"),

@@ -6,7 +6,7 @@ use crate::{
     blame::too_large,
     clock::Meter,
     evaluator::{Answered, Window, frame_windows, with_evaluator},
-    gpu::{Seen, Session, Watching},
+    gpu::{SCRUB, Seen, Session, Watching},
     metronome::Metronome,
     outcome::{TRAIN_LOSS, TRAIN_LOSS_SCORED, describe_training, other_loss, peak_flops},
     probe::secret,
@@ -105,6 +105,7 @@ impl Bench<'_> {
         let wall_clock = self.track.clock == Clock::Elapsed;
         let finish = |session: Session| session.finish(seen, wall_clock, &mut telemetry);
         let remarks = self.gpu.map(finish).unwrap_or_default();
+        let remarks = remarks.into_iter().map(|remark| graver(remark, self.track.custom_kernels));
         let (verdict, findings, metrics) = match result {
             Ok((metrics, mut findings)) => {
                 findings.extend(remarks);
@@ -343,5 +344,29 @@ impl Bench<'_> {
             gpu: self.gpu.as_ref(),
             memory_bytes: self.track.memory_bytes,
         }
+    }
+}
+
+/// What is a remark elsewhere rejects where programs bring kernels: those can read what an earlier
+/// process left in the device's memory, and a forged score stays unseen as long as none can.
+fn graver(remark: Finding, custom_kernels: bool) -> Finding {
+    if custom_kernels && remark.rule == SCRUB {
+        return Finding { severity: Severity::Error, ..remark };
+    }
+    remark
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_left_over_matters_where_kernels_are_brought() {
+        let severity = |rule: &str, custom_kernels| {
+            graver(Finding::warning(rule, "why"), custom_kernels).severity
+        };
+        assert_eq!(severity(SCRUB, true), Severity::Error);
+        assert_eq!(severity(SCRUB, false), Severity::Warning);
+        assert_eq!(severity("gpu/clock", true), Severity::Warning);
     }
 }

@@ -1,7 +1,6 @@
 //! Sources compiled at run time by NVIDIA's compiler library, loaded and launched.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
@@ -37,6 +36,14 @@ const HEADERS: [(&CStr, &str); 3] = [
 /// be stopped from outside: it goes on until it is done or the process ends, which the limits of
 /// whoever started the process see to.
 pub(crate) fn compile(source: &CustomSource, capability: u32) -> Result<CustomImage> {
+    compile_within(PATIENCE, source, capability)
+}
+
+fn compile_within(
+    patience: Duration,
+    source: &CustomSource,
+    capability: u32,
+) -> Result<CustomImage> {
     require_compiler()?;
     let (send, receive) = channel();
     let source = source.clone();
@@ -46,10 +53,10 @@ pub(crate) fn compile(source: &CustomSource, capability: u32) -> Result<CustomIm
     };
     let builder = thread::Builder::new().name("nvrtc".into()).stack_size(8 << 20);
     builder.spawn(work).map_err(|error| refused(format!("no thread to compile on: {error}")))?;
-    receive.recv_timeout(PATIENCE).unwrap_or_else(|error| {
+    receive.recv_timeout(patience).unwrap_or_else(|error| {
         Err(refused(match error {
             RecvTimeoutError::Timeout => {
-                format!("not compiled after {} seconds, and given up", PATIENCE.as_secs())
+                format!("not compiled after {} seconds, and given up", patience.as_secs())
             }
             RecvTimeoutError::Disconnected => "the compiler's thread has panicked".into(),
         }))
@@ -60,30 +67,26 @@ fn refused(reason: String) -> Error {
     Error::Custom { reason }
 }
 
-/// An error unless the compiler's libraries can be loaded.
+/// An error unless both of the compiler's libraries can be loaded.
 fn require_compiler() -> Result<()> {
-    // The second is looked up by the first, but only where the system looks.
-    if let Ok(folder) = std::env::var("FORERUNNER_CUDA_LIBS")
-        && let Some(name) = builtins(Path::new(&folder))
-    {
-        require_library(
-            &[&name],
-            "the folder that FORERUNNER_CUDA_LIBS names holds a broken file",
-        )?;
-    }
-    require_library(
-        &["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"],
-        "custom kernels take NVIDIA's run-time compiler: install the CUDA libraries, or name their \
-         folder in FORERUNNER_CUDA_LIBS",
-    )
+    require(&["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"])?;
+    let (mut major, mut minor): (c_int, c_int) = (0, 0);
+    // SAFETY: the compiler writes two numbers.
+    unsafe { sys::nvrtcVersion(&raw mut major, &raw mut minor) }
+        .result()
+        .map_err(failed("nvrtcVersion"))?;
+    // The first asks for this one by name, and then finds it where it was loaded from here.
+    require(&[&format!("libnvrtc-builtins.so.{major}.{minor}")])
 }
 
-/// Name of the compiler's second library in a folder.
-fn builtins(folder: &Path) -> Option<String> {
-    let names =
-        folder.read_dir().ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    // Without this exact beginning it is the library for another code generator.
-    names.filter(|name| name.starts_with("libnvrtc-builtins.so.")).max()
+fn require(names: &[&str]) -> Result<()> {
+    let hint = "install the CUDA libraries, or name their folder in FORERUNNER_CUDA_LIBS";
+    require_library(names, hint).map_err(|error| match error {
+        Error::NoDevice { reason, hint } => {
+            refused(format!("NVIDIA's run-time compiler is missing: {reason}\nhint: {hint}"))
+        }
+        other => other,
+    })
 }
 
 /// A program of the compiler's.
@@ -228,5 +231,25 @@ impl Device {
             )
         }
         .map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_compiler_is_not_waited_for_without_end() {
+        let source = CustomSource::new("KERNEL(k, (int* y)) { *y = 1; }").unwrap();
+        // Whatever it does, it has not done it at once.
+        let error = compile_within(Duration::ZERO, &source, 90).unwrap_err().to_string();
+        if error.contains("run-time compiler is missing") {
+            #[expect(clippy::print_stderr, reason = "tests skip aloud without a compiler")]
+            {
+                eprintln!("skipped, as nothing compiles here: {error}");
+            }
+            return;
+        }
+        assert_eq!(error, "custom kernels: not compiled after 0 seconds, and given up");
     }
 }

@@ -1,11 +1,6 @@
 //! What cargo and the workbench build for a bundle.
 
-use crate::{
-    command,
-    console::say,
-    cuda_toolkit::Toolkit,
-    install::HARNESS_PACKAGE,
-};
+use crate::{command, console::say, cuda_toolkit::Toolkit, install::HARNESS_PACKAGE};
 use anyhow::{Context, Result, anyhow, bail};
 use cargo_metadata::{Artifact, Message};
 use forerunner_core::Program;
@@ -49,7 +44,8 @@ impl Built {
     pub(super) fn program(&self, name: &str) -> Result<&Path> {
         let artifacts = self.artifacts.iter().filter(|artifact| artifact.target.name == name);
         let mut programs = artifacts.filter_map(|artifact| artifact.executable.as_deref());
-        let program = programs.next().with_context(|| format!("cargo built no program `{name}`"))?;
+        let program =
+            programs.next().with_context(|| format!("cargo built no program `{name}`"))?;
         Ok(program.as_std_path())
     }
 
@@ -62,37 +58,30 @@ impl Built {
     }
 }
 
-/// A NanoGPT program, compiled as a search compiles it.
-pub(super) struct NanoGpt {
-    pub(super) binary: PathBuf,
-}
-
-impl NanoGpt {
-    /// Compiles `text` against the harness of this checkout, for CUDA where a toolkit is given. `folder`
-    /// keeps harness and binaries.
-    pub(super) fn build(text: &str, folder: &Path, toolkit: Option<&Toolkit>) -> Result<Self> {
-        let mut arguments = vec!["build", "--package", HARNESS_PACKAGE, "--lib"];
-        if toolkit.is_some() {
-            arguments.extend(["--features", "cuda"]);
-        }
-        let built = cargo(&arguments, toolkit)?;
-        let archives = match toolkit {
-            Some(toolkit) => archives(&toolkit.home.join("lib"))?,
-            None => Vec::new(),
-        };
-        let place = folder.join("harness");
-        let harness = Harness::install_linked(&*built.messages, "harness", &place, &[], &archives)?;
-        let compiler = Compiler::new(harness, &folder.join("cache"), false)?;
-        let program = Program::single("main.rs", text);
-        let built = compiler.build(&program).map_err(|error| match error.into_findings() {
-            Ok((_, findings)) => {
-                let why: Vec<_> = findings.into_iter().map(|finding| finding.message).collect();
-                anyhow!("the program of the bench does not compile\n{}", why.join("\n"))
-            }
-            Err(error) => error.into(),
-        });
-        Ok(Self { binary: built?.binary })
+/// Compiles a NanoGPT program as a search compiles it, against the harness of this checkout, for CUDA
+/// where a toolkit is given; answers where the binary is. `folder` keeps harness and binaries.
+pub(super) fn nanogpt(text: &str, folder: &Path, toolkit: Option<&Toolkit>) -> Result<PathBuf> {
+    let mut arguments = vec!["build", "--package", HARNESS_PACKAGE, "--lib"];
+    if toolkit.is_some() {
+        arguments.extend(["--features", "cuda"]);
     }
+    let built = cargo(&arguments, toolkit)?;
+    let archives = match toolkit {
+        Some(toolkit) => archives(&toolkit.home.join("lib"))?,
+        None => Vec::new(),
+    };
+    let place = folder.join("harness");
+    let harness = Harness::install_linked(&*built.messages, "harness", &place, &[], &archives)?;
+    let compiler = Compiler::new(harness, &folder.join("cache"), false)?;
+    let program = Program::single("main.rs", text);
+    let built = compiler.build(&program).map_err(|error| match error.into_findings() {
+        Ok((_, findings)) => {
+            let why: Vec<_> = findings.into_iter().map(|finding| finding.message).collect();
+            anyhow!("the program of the bench does not compile\n{}", why.join("\n"))
+        }
+        Err(error) => error.into(),
+    });
+    Ok(built?.binary)
 }
 
 /// The archives that stand in for CUDA's libraries, in order.

@@ -2,8 +2,7 @@
 //! CPU in f32, and have the same losses but for rounding.
 
 use super::{
-    SCRIPTS,
-    build::{self, NanoGpt},
+    SCRIPTS, build,
     program::{self, Size, TOY_CONTEXT, TOY_VOCAB},
 };
 use crate::{command, console::say, install::HARNESS_PACKAGE, workspace};
@@ -42,7 +41,7 @@ pub(super) fn run(python: Option<&Path>, data: Option<&Path>) -> Result<()> {
     let text = program::text(Size::Toy)?;
     let source = folder.join("toy.rs");
     fs::write(&source, &text)?;
-    let toy = NanoGpt::build(&text, &folder, None)?;
+    let toy = build::nanogpt(&text, &folder, None)?;
     let supervisor =
         build::cargo(&["build", "--package", HARNESS_PACKAGE, "--example", "gpu_bench"], None)?;
     let weights = folder.join("toy.safetensors");
@@ -55,7 +54,7 @@ pub(super) fn run(python: Option<&Path>, data: Option<&Path>) -> Result<()> {
         }
     };
     let mut ours = Command::new(supervisor.program("gpu_bench")?);
-    shared(ours.arg("--program").arg(&toy.binary));
+    shared(ours.arg("--program").arg(&toy));
     let ours = figures(&mut ours)?;
     let mut theirs = Command::new(python);
     theirs.args(["-W", "ignore"]).arg(workspace::root().join(SCRIPTS).join("bench_torch.py"));

@@ -130,7 +130,8 @@ mod tests {
         // Initial weights come from a file; what is recorded changes nothing.
         let unused = ["INIT_STD", "RECORD_EVERY"];
         let text = text(Size::Full).unwrap();
-        let constants = text.lines().filter_map(|line| line.strip_prefix("const ")?.split_once(": "));
+        let constants =
+            text.lines().filter_map(|line| line.strip_prefix("const ")?.split_once(": "));
         let mut n_known = 0;
         for (name, _) in constants.filter(|(name, _)| *name != "_" && !unused.contains(name)) {
             assert!(script.contains(&format!("c[\"{name}\"]")), "{name}");

@@ -1,5 +1,6 @@
 //! The harness' step: kernels of `crates/kernels`, whose heads say what each moves.
 
+use super::MEMORY;
 use super::step::{
     HEADS, HIDDEN, LAYERS, LOGITS, MLP, Part, ROWS, STREAM, Step, TABLE, TOKENS, WIDTH, parameters,
 };
@@ -9,15 +10,27 @@ use super::step::{
 const CHUNKS: usize = TOKENS.div_ceil(5632);
 
 /// What stands below the tables.
-pub(super) const NOTES: &str = "\
-## What is known to be left
-
-The program is the track's reference, which is written for readers: sums and norms, products and GELU are
-operations of their own in it. The harness has them fused (`residual_layer_norm`, `linear_gelu`): 24 sums with
-norms would move 6 bytes a value of the stream less, 12 hidden layers 2 bytes a value, 1.5 ms together. A step is
-not captured as a graph; each of its launches costs the host a few microseconds, which hides behind the device as
-long as the device has more to do.
-";
+pub(super) fn notes(step: &Step) -> String {
+    let layers = LAYERS as f64;
+    let fused = layers * (2.0 * 6.0 * STREAM + 2.0 * MLP) / MEMORY;
+    let attention = step.seconds(|row| row.what.starts_with("attention"));
+    let products = step.seconds(|row| row.what.starts_with("product "));
+    format!(
+        "## What is known to be left\n\n\
+         Matrix products take {:.1} of the {:.1} ms, attention {:.1}. Attention uses the tensor-core instructions of\n\
+         Ampere; Hopper's own (wgmma, TMA) would at twice the rate save {:.1} ms, the largest single item.\n\n\
+         The program is written for readers: sums and norms, products and GELU are operations of their own in it. The\n\
+         harness has them fused (`residual_layer_norm`, `linear_gelu`), which would move 6 bytes a value of the stream\n\
+         less for each sum and 2 bytes a value of each hidden layer, {:.1} ms.\n\n\
+         A step is not captured as a graph. Each of its launches costs the host a few microseconds, which hide behind\n\
+         the device as long as the host does not wait for it; `bench-gpu.sh` shows whether (host ms, shortest step).\n",
+        1e3 * products,
+        1e3 * step.seconds(|_| true),
+        1e3 * attention,
+        1e3 * attention / 2.0,
+        1e3 * fused,
+    )
+}
 
 /// As the reference program of the track trains.
 pub(super) fn step() -> Step {

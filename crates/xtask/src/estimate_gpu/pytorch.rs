@@ -42,7 +42,12 @@ pub(super) fn eager() -> Step {
     step.moves(FORWARD, "GELU", LAYERS, 4.0 * MLP);
     step.moves(FORWARD, "logits to f32", 1, 6.0 * LOGITS);
     step.moves(FORWARD, "log-softmax", 1, 8.0 * LOGITS);
-    step.moves(BACKWARD, "gradient of the picked logits: zeros and one value each", 1, 4.0 * LOGITS);
+    step.moves(
+        BACKWARD,
+        "gradient of the picked logits: zeros and one value each",
+        1,
+        4.0 * LOGITS,
+    );
     step.moves(BACKWARD, "log-softmax", 1, 12.0 * LOGITS);
     step.moves(BACKWARD, "logits' gradient to bf16", 1, 6.0 * LOGITS);
     step.moves(BACKWARD, "GELU", LAYERS, 6.0 * MLP);

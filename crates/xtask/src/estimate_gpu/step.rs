@@ -118,12 +118,7 @@ impl Step {
     }
 
     /// Attention with so many products over the keys that positions see.
-    pub(super) fn attention(
-        &mut self,
-        (part, what): (Part, &str),
-        products: usize,
-        bytes: f64,
-    ) {
+    pub(super) fn attention(&mut self, (part, what): (Part, &str), products: usize, bytes: f64) {
         let seen = (LENGTH + 1) as f64 / 2.0;
         let width = (WIDTH / HEADS) as f64;
         let product = 2.0 * (BATCH * HEADS * LENGTH) as f64 * seen * width;

@@ -33,3 +33,28 @@ impl From<&forerunner_nanogpt_protocol::Start> for Task {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use forerunner_nanogpt_protocol::{Collect, Device, Limits, Start, VERSION};
+
+    #[test]
+    fn only_the_supervisor_allows_kernels() {
+        for custom_kernels in [false, true] {
+            let start = Start {
+                version: VERSION,
+                track: "test".into(),
+                seed: 1,
+                vocab: 256,
+                context: 64,
+                max_parameters: 1000,
+                limits: Limits { cpu_seconds: 1.0, memory_bytes: 1, batch_tokens: 1 },
+                collect: Collect::Nothing,
+                device: Device::Cuda,
+                custom_kernels,
+            };
+            assert_eq!(Task::from(&start).custom_kernels(), custom_kernels);
+        }
+    }
+}

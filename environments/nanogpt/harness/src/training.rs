@@ -58,6 +58,16 @@ const RECENT_STEP: f64 = 0.01;
 #[cfg(feature = "device")]
 const AWAITED: usize = 32;
 
+/// A scalar of a device that was recorded and is read later.
+#[cfg(feature = "device")]
+struct Awaited {
+    series: String,
+    step: usize,
+    value: Tensor,
+    /// Whether it is the first training loss after its batch.
+    is_first: bool,
+}
+
 /// A training run: tokens, randomness, and telemetry.
 pub struct Training<'a> {
     task: Task,
@@ -77,9 +87,9 @@ pub struct Training<'a> {
     /// Sum and number of training losses since `recent_loss` was renewed.
     losses: (f64, usize),
     recent_loss: Option<f64>,
-    /// Scalars that a device has not been waited for yet: series, step, value.
+    /// Scalars that a device has not been waited for yet.
     #[cfg(feature = "device")]
-    awaited: Vec<(String, usize, Tensor)>,
+    awaited: Vec<Awaited>,
     #[cfg(feature = "device")]
     meter: crate::device::Meter,
     /// Why the run is over, once a recorded value was not what it must be.
@@ -240,7 +250,9 @@ impl<'a> Training<'a> {
                 "`{series}` is recorded from a scalar, not {dims:?}"
             )));
         }
-        self.awaited.push((series.to_owned(), step, tensor.detach().reshape(1)?));
+        let is_first = series == TRAIN_LOSS && std::mem::take(&mut self.fresh);
+        let (series, value) = (series.to_owned(), tensor.detach().reshape(1)?);
+        self.awaited.push(Awaited { series, step, value, is_first });
         if self.awaited.len() >= AWAITED { self.read_awaited() } else { Ok(()) }
     }
 
@@ -251,13 +263,14 @@ impl<'a> Training<'a> {
         if awaited.is_empty() {
             return Ok(());
         }
-        let scalars: Vec<Tensor> = awaited.iter().map(|(.., tensor)| tensor.clone()).collect();
+        let scalars: Vec<Tensor> = awaited.iter().map(|one| one.value.clone()).collect();
         let values = crate::params::flat(&Tensor::cat(&scalars, 0)?)?;
-        for ((series, step, _), value) in awaited.into_iter().zip(values) {
-            // Each loss is the first after its batch, or the watch would average one of many.
-            self.fresh = true;
+        let fresh = self.fresh;
+        for (Awaited { series, step, is_first, .. }, value) in awaited.into_iter().zip(values) {
+            self.fresh = is_first;
             self.note(&series, step, f64::from(value))?;
         }
+        self.fresh = fresh;
         Ok(())
     }
 

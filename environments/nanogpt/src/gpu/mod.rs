@@ -13,4 +13,4 @@ mod series;
 mod session;
 mod watch;
 
-pub(crate) use session::{Seen, Session, Watching};
+pub(crate) use session::{SCRUB, Seen, Session, Watching};

@@ -171,10 +171,13 @@ impl Scrubs {
                 "device memory was not overwritten between programs: {reason}; what an earlier \
                  program left there may have been readable"
             );
-            Finding::warning("gpu/scrub", text)
+            Finding::warning(SCRUB, text)
         })
     }
 }
+
+/// Rule of the finding that device memory was not overwritten.
+pub(crate) const SCRUB: &str = "gpu/scrub";
 
 /// A GPU being watched.
 #[derive(Debug)]
