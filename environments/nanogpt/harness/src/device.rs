@@ -21,6 +21,8 @@ pub(crate) fn current() -> Option<Device> {
 /// When there is no device.
 pub(crate) fn open() -> Result<DeviceReport> {
     #[cfg(feature = "cuda")]
+    forerunner_kernels::require_driver().map_err(|error| Error::NoDevice(error.to_string()))?;
+    #[cfg(feature = "cuda")]
     let place = Place::cuda(0).map_err(|error| Error::NoDevice(error.to_string()))?;
     #[cfg(not(feature = "cuda"))]
     let place = Place::emulated(0);
