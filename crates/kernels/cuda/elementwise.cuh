@@ -17,6 +17,20 @@ KERNEL(add_bf16, (bf16* to, const bf16* from, uint64_t count)) {
     }
 }
 
+// to = a + b, all bf16; `count` values. Moves 6 bytes for each.
+KERNEL(sum_bf16, (bf16* to, const bf16* a, const bf16* b, uint64_t count)) {
+    uint64_t i = 8 * (uint64_t(blockIdx.x) * blockDim.x + threadIdx.x);
+    if (i + 8 <= count) {
+        Bf16x8 first = load8(a + i), second = load8(b + i);
+        float sums[8];
+#pragma unroll
+        for (int k = 0; k < 8; ++k) sums[k] = get(first, k) + get(second, k);
+        store8(to + i, pack8(sums));
+    } else {
+        for (; i < count; ++i) to[i] = to_bf16(to_float(a[i]) + to_float(b[i]));
+    }
+}
+
 // to += from, both f32; `count` values.
 KERNEL(add_f32, (float* to, const float* from, uint64_t count)) {
     uint64_t i = 4 * (uint64_t(blockIdx.x) * blockDim.x + threadIdx.x);

@@ -27,6 +27,26 @@ pub fn add(machine: &Machine, to: &mut ViewMut<'_>, from: &View<'_>) -> Result<(
     }
 }
 
+/// `to = a + b`, of equal length; all bf16, rounded to nearest.
+///
+/// # Errors
+///
+/// When lengths differ or a type is not bf16.
+pub fn add_to(machine: &Machine, to: &mut ViewMut<'_>, a: &View<'_>, b: &View<'_>) -> Result<()> {
+    const NAME: &str = "add_to";
+    let len = to.len();
+    to.expect(NAME, "to", Type::Bf16, len)?;
+    a.expect(NAME, "a", Type::Bf16, len)?;
+    b.expect(NAME, "b", Type::Bf16, len)?;
+    aligned(NAME, &[to.is_aligned(), a.is_aligned(), b.is_aligned()])?;
+    let launch = each("sum_bf16", len, 8);
+    // SAFETY: the kernel reads `len` values of `a` and `b` and writes as many of `to`.
+    #[expect(unsafe_code, reason = "a launch")]
+    unsafe {
+        machine.launch(&launch, args![&*to, a, b, len as u64])
+    }
+}
+
 /// `to = from`, rounded to the nearest bf16.
 ///
 /// # Errors

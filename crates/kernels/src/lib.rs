@@ -48,7 +48,7 @@ pub use custom::{CustomArgument, CustomKernel, CustomKernels, CustomSource, Grid
 pub use custom::{CustomImage, compile_custom};
 #[cfg(feature = "cuda")]
 pub use device::require_driver;
-pub use elementwise::{add, round_to_bf16};
+pub use elementwise::{add, add_to, round_to_bf16};
 pub use embedding::{embedding_backward, embedding_forward};
 pub use error::{Error, Result};
 pub use gemm::{Epilogue, Gemm, Operand, gemm};

@@ -3,7 +3,7 @@
 
 mod support;
 
-use forerunner_kernels::{Type, add, round_to_bf16};
+use forerunner_kernels::{Type, add, add_to, round_to_bf16};
 use support::{machines, noise, rounded};
 
 #[test]
@@ -20,6 +20,22 @@ fn sums_are_those_of_the_values() {
                     a.iter().zip(&b).map(|(&a, &b)| round(round(a) + round(b))).collect();
                 assert_eq!(machine.download(&to.view()).unwrap(), want, "{len} of {type_:?}");
             }
+        }
+    }
+}
+
+#[test]
+fn sums_may_go_elsewhere() {
+    for machine in machines() {
+        for len in [1, 8, 4099] {
+            let (a, b) = (noise(len, 1), noise(len, 2));
+            let upload = |values: &[f32]| machine.upload_f32(Type::Bf16, values).unwrap();
+            let (first, second) = (upload(&a), upload(&b));
+            let mut to = machine.scratch(Type::Bf16, len).unwrap();
+            add_to(&machine, &mut to.view_mut(), &first.view(), &second.view()).unwrap();
+            let sum = |(&a, &b): (&f32, &f32)| rounded(rounded(a) + rounded(b));
+            let want: Vec<f32> = a.iter().zip(&b).map(sum).collect();
+            assert_eq!(machine.download(&to.view()).unwrap(), want, "{len}");
         }
     }
 }

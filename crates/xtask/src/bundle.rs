@@ -64,13 +64,13 @@ pub(crate) struct Bundle {
     what: What,
     /// A folder with a `*train*.bin` of GPT-2 tokens; what the bench reads of it goes along. Without it the
     /// bench trains on random tokens.
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["program", "check"])]
     data: Option<PathBuf>,
     /// The program at the size that a CPU trains.
-    #[arg(long, requires = "program")]
+    #[arg(long, conflicts_with_all = ["cuda", "check"])]
     toy: bool,
     /// A Python interpreter that has PyTorch [default: that of target/pytorch].
-    #[arg(long, value_name = "FILE", requires = "check")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["cuda", "program"])]
     python: Option<PathBuf>,
 }
 
@@ -96,7 +96,7 @@ impl Bundle {
             return Ok(print(program::text(size)?.trim_end())?);
         }
         if self.what.check {
-            return check::run(self.python.as_deref(), self.data.as_deref());
+            return check::run(self.python.as_deref());
         }
         self.cuda()
     }

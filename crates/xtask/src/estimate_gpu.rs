@@ -178,7 +178,7 @@ mod tests {
             assert!((flops / expected - 1.0).abs() < 1e-12, "{}: {flops}", step.name);
         }
         assert_eq!(parameters(), 124_475_904);
-        // As `flops_per_token` of gpu_bench and its test in PyTorch count for the same model.
+        // What `flops_per_token` of gpu_bench comes to for the same model.
         assert!((yardstick() - 855_383_040.0).abs() < 0.5, "{}", yardstick());
     }
 

@@ -17,6 +17,7 @@ out=${1:-${OUT:-$PWD/results}}
 total=${BENCH_SECONDS:-525}
 python=${PYTHON:-python3}
 mkdir -p "$out"
+out=$(cd "$out" && pwd)
 : > "$out/stages.txt"
 note() { printf '%s\n' "$*" | tee -a "$out/stages.txt" >&2; }
 
@@ -54,8 +55,9 @@ PYTHON
 )
     while IFS= read -r lib; do
         for file in "$lib"/lib*.so*; do
-            [[ -e "$file" ]] || continue
-            ln -sf "$file" "$folder/" && found=1
+            # The first one found stays: libraries of two releases do not mix.
+            [[ -e "$file" && ! -e "$folder/${file##*/}" ]] || continue
+            ln -s "$file" "$folder/" && found=1
         done
     done < <(
         printf '%s\n' "$from"
@@ -71,7 +73,8 @@ if [[ -z "${FORERUNNER_CUDA_LIBS:-}" ]]; then
     [[ -n "$FORERUNNER_CUDA_LIBS" ]] || note "no CUDA libraries were found; set FORERUNNER_CUDA_LIBS"
 fi
 export FORERUNNER_CUDA_LIBS
-export LD_LIBRARY_PATH="$FORERUNNER_CUDA_LIBS${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+# Libraries that these need in turn. PyTorch knows its own.
+ours=(env LD_LIBRARY_PATH="$FORERUNNER_CUDA_LIBS${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}")
 # Compiled kernels of PyTorch go where there is certainly room, and start from nothing.
 export TORCHINDUCTOR_CACHE_DIR="$out/inductor" TRITON_CACHE_DIR="$out/triton"
 
@@ -82,8 +85,8 @@ stage machine.txt 20 bash -c '
     uname -a; nproc; free -g | head -n 2
     '"$python"' -c "import torch, sys; print(sys.version); print(torch.__version__, torch.version.cuda)"
     command -v cc gcc clang || echo "no C compiler: torch.compile may need one"'
-stage probe.json 20 "$here/bin/forerunner-gpu" probe --json
-stage matmul.json 45 "$here/bin/forerunner-gpu" matmul --json
+stage probe.json 20 "${ours[@]}" "$here/bin/forerunner-gpu" probe --json
+stage matmul.json 45 "${ours[@]}" "$here/bin/forerunner-gpu" matmul --json
 
 # Operations on the device, against what they are by definition. One thread a test binary: a device has
 # one queue, and memory is what runs out.
@@ -91,7 +94,12 @@ tests_end=$((SECONDS + 130))
 for test in "$here"/tests/*; do
     [[ -x "$test" ]] || continue
     left=$((tests_end - SECONDS))
-    stage "test-$(basename "$test").txt" $((left < 40 ? left : 40)) "$test" --test-threads=1 --nocapture
+    name=$(basename "$test")
+    # The harness' other tests have no device in them, and some read the sources.
+    only=()
+    [[ "$name" != harness ]] || only=(device_conversation)
+    stage "test-$name.txt" $((left < 40 ? left : 40)) \
+        "${ours[@]}" "$test" "${only[@]}" --test-threads=1 --nocapture
 done
 if [[ -x "$here/sandbox/deps/sandbox" ]]; then
     stage test-sandbox-gpu.txt 30 "$here/sandbox/deps/sandbox" gpu --nocapture
@@ -105,12 +113,12 @@ value=$(grep -o '"flops_per_second": *[^,}]*' "$out/matmul.json" 2> /dev/null | 
 weights=$out/initial.safetensors
 torch=("$python" "$here/bench_torch.py" --program "$here/bench.rs" --weights "$weights")
 
-stage harness.json 75 "$here/bin/gpu_bench" --program "$here/bin/bench" --weights "$weights" \
+stage harness.json 75 "${ours[@]}" "$here/bin/gpu_bench" --program "$here/bin/bench" --weights "$weights" \
     "${data[@]}" "${rate[@]}"
 stage eager.json 75 "${torch[@]}" --mode eager "${data[@]}" "${rate[@]}"
 stage compile.json 150 "${torch[@]}" --mode compile "${data[@]}" "${rate[@]}"
 # The same again with everything collected: a table of kernels, and what collecting costs.
-stage harness-all.json 60 "$here/bin/gpu_bench" --program "$here/bin/bench" --collect all \
+stage harness-all.json 60 "${ours[@]}" "$here/bin/gpu_bench" --program "$here/bin/bench" --collect all \
     --name harness-all "${data[@]}" "${rate[@]}"
 # PyTorch waiting for the device after every step, as most scripts do.
 stage eager-synchronised.json 45 "${torch[@]}" --mode eager --sync-every 1 --steps 100 \
@@ -124,9 +132,13 @@ rm -rf "$weights" "$out/inductor" "$out/triton" "$out/cuda-libs"
     cat "$out/stages.txt"
     echo
     echo "=== tests on the device"
-    grep -H '^test result' "$out"/test-*.txt 2> /dev/null | sed "s|^$out/||; s|; 0 measured.*||"
-    grep -H -A 3 -E '^test .* FAILED|skipped on a device|panicked at' "$out"/test-*.txt \
-        "$out"/test-*.txt.err 2> /dev/null | sed "s|^$out/||" | head -n 80
+    (
+        cd "$out" || exit
+        grep -H '^test result:' test-*.txt | sed 's/; 0 measured.*//'
+        grep -c 'skipped on a device' test-*.err | grep -v ':0$' | sed 's/.err:/: NOT ON A DEVICE, times: /'
+        grep -h -A 3 -E 'panicked at' test-*.err | head -n 60
+        grep -H -E '^test .* FAILED' test-*.txt | head -n 40
+    ) 2> /dev/null
     echo
     echo "=== kernels of a step, by events, in the run that collects all"
     "$python" "$here/compare.py" --kernels "$out/harness-all.json" 2>&1

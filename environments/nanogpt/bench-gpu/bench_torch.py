@@ -165,7 +165,14 @@ def train(a, c):
     if device.type == "cuda":
         tokens = tokens.pin_memory()
     model = Gpt(c, rows, a.context)
-    model.load(read_weights(a.weights))
+    if os.path.exists(a.weights):
+        model.load(read_weights(a.weights))
+    else:
+        print(f"NOTE: no {a.weights}: OTHER WEIGHTS, losses are not to be compared", file=sys.stderr)
+        torch.manual_seed(1)
+        for parameter in model.parameters():
+            if parameter.dim() >= 2:
+                nn.init.normal_(parameter, std=c["INIT_STD"])
     model.to(device)
     parameters = list(model.parameters())
     groups = [
@@ -229,6 +236,7 @@ def train(a, c):
         "device": torch.cuda.get_device_name() if on_gpu else "CPU",
         "precision": a.precision,
         "data": data,
+        "weights": "given" if os.path.exists(a.weights) else "its own",
         "batch": batch,
         "length": length,
         "steps": steps,

@@ -83,18 +83,20 @@ def difference(a, b):
 
 def losses(runs):
     """How far the curves are apart, line by line."""
-    curves = [(run["name"], run["losses"]) for run in runs if run.get("losses")]
+    begun_alike = [run for run in runs if run.get("weights") != "its own"]
+    curves = [(run["name"], run["losses"]) for run in begun_alike if run.get("losses")]
     if len(curves) < 2:
         return ["loss curves: fewer than two, nothing to compare"]
     lines, found = [], {}
     for i, (name, curve) in enumerate(curves):
         for other, second in curves[i + 1 :]:
             mean, most, step = difference(curve, second)
+            both = min(len(curve), len(second))
             found[name, other] = mean
             lines.append(
                 f"loss, {name} and {other}: mean difference {mean:.2e}, largest {most:.2e} at step "
                 f"{step}, at the first step {abs(curve[0] - second[0]):.2e}, "
-                f"last losses {curve[-1]:.4f} and {second[-1]:.4f}"
+                f"at the last {curve[both - 1]:.4f} and {second[both - 1]:.4f}"
             )
     ours = curves[0][0]
     noise = found.get(("eager", "compile"))
@@ -149,10 +151,11 @@ def main():
     shapes = {(r["batch"], r["length"], r["parameters"], r["data"]) for r in runs}
     if len(shapes) > 1:
         print(f"NOT COMPARABLE: {sorted(shapes)}")
-    print(
+    what = (
         f"{first['device']}: {first['parameters']:,} parameters, {first['batch']} x {first['length']} "
-        f"tokens a step, {first['steps']} steps after {first['warm_up']} of warm-up, {first['data']}"
+        f"tokens a step, {first['steps']} steps, {first['warm_up']} of them warm-up, {first['data']}"
     )
+    print(what)
     matmul = read(a.matmul) if a.matmul else None
     if isinstance(matmul, dict):
         rate = matmul["flops_per_second"]
@@ -169,7 +172,7 @@ def main():
     print("\n".join(lines))
     if a.markdown:
         with open(a.markdown, "w", encoding="utf-8") as file:
-            file.write(markdown(rows) + "\n\n" + "\n".join(f"- {line}" for line in lines) + "\n")
+            file.write(what + ".\n\n" + markdown(rows) + "\n\n" + "\n".join(f"- {line}" for line in lines) + "\n")
 
 
 if __name__ == "__main__":

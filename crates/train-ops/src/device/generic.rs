@@ -56,7 +56,14 @@ pub fn add(a: &Traced, b: &Traced) -> Result<Traced> {
         bail!("add: shapes {:?} and {:?} differ", a.value().shape(), b.value().shape());
     }
     let dtypes = [a, b].map(|x| x.value().dtype());
-    let sum = if dtypes[0] == dtypes[1] {
+    let sum = if dtypes == [DType::BF16; 2] {
+        let place = place()?;
+        let (a, b) = (a.value().contiguous()?, b.value().contiguous()?);
+        let sum = empty(&place, a.shape(), DType::BF16)?;
+        kernels::add_to(&place.machine, &mut view_mut(&sum)?, &view(&a)?, &view(&b)?)
+            .map_err(wrapped)?;
+        sum
+    } else if dtypes[0] == dtypes[1] {
         (a.value() + b.value())?
     } else {
         (a.value().to_dtype(DType::F32)? + b.value().to_dtype(DType::F32)?)?

@@ -28,7 +28,7 @@ struct Figures {
     parameters: u64,
 }
 
-pub(super) fn run(python: Option<&Path>, data: Option<&Path>) -> Result<()> {
+pub(super) fn run(python: Option<&Path>) -> Result<()> {
     let scratch = workspace::root().join("target/pytorch/bin/python");
     let python = python.unwrap_or(&scratch);
     ensure!(
@@ -49,9 +49,6 @@ pub(super) fn run(python: Option<&Path>, data: Option<&Path>) -> Result<()> {
     let shared = |command: &mut Command| {
         command.args(["--device", "cpu", "--vocab", &vocab, "--context", &context]);
         command.arg("--weights").arg(&weights);
-        if let Some(data) = data {
-            command.arg("--data").arg(data);
-        }
     };
     let mut ours = Command::new(supervisor.program("gpu_bench")?);
     shared(ours.arg("--program").arg(&toy));

@@ -122,6 +122,32 @@ fn fused_operations() {
     check("cross_entropy", &[&[2, 3, 4]], |v| cross_entropy(&v[0], &tokens));
     check("head_loss", &[&[2, 3, 2], &[4, 2]], |v| head_loss(&v[0], &v[1], &tokens));
     check("sum_of_squares", &[&[2, 3]], |v| sum_of_squares(&v[0]));
+    check("linear_gelu", &[&[2, 3, 2], &[4, 2], &[4]], |v| linear_gelu(&v[0], &v[1], &v[2]));
+    check("softcapped_head_loss", &[&[2, 3, 2], &[4, 2]], |v| {
+        softcapped_head_loss(&v[0], &v[1], &tokens, 1.3)
+    });
+    let both = |(sum, normal): (Tensor, Tensor)| sum * normal;
+    check("residual_layer_norm", &[&[2, 4], &[2, 4], &[4], &[4]], |v| {
+        both(residual_layer_norm(&v[0], &v[1], &v[2], &v[3], 0.1)?)
+    });
+    check("residual_rms_norm", &[&[2, 4], &[2, 4]], |v| {
+        both(residual_rms_norm(&v[0], &v[1], 0.1)?)
+    });
+}
+
+/// Fails unless a scalar has a value and no gradient.
+fn passes_none(name: &str, function: impl Fn(&Var) -> Result<Tensor>) {
+    let var = some(&[2, 3], 1);
+    let scalar = function(&var).unwrap();
+    assert!(crate::params::flat(&scalar).unwrap()[0] > 0.0, "{name}");
+    assert!(scalar.backward().unwrap().get(&var).is_none(), "{name}");
+}
+
+#[test]
+fn what_is_made_of_gradients_passes_none() {
+    passes_none("sum_of_squares_all", |var| {
+        sum_of_squares_all(&[(**var).clone(), (**var).clone()])
+    });
 }
 
 #[test]
@@ -140,7 +166,8 @@ fn every_exported_operation_is_checked() {
     let names: Vec<&str> = functions.collect();
     assert!(names.contains(&"linear") && names.contains(&"swiglu"), "{names:?}");
     for name in names {
-        let call = format!("check(\"{name}\",");
-        assert!(include_str!("gradients.rs").contains(&call), "`{name}` is not checked");
+        let calls = ["check", "passes_none"].map(|check| format!("{check}(\"{name}\","));
+        let checked = calls.iter().any(|call| include_str!("gradients.rs").contains(call));
+        assert!(checked, "`{name}` is not checked");
     }
 }
