@@ -230,6 +230,24 @@ fn what_has_no_kernel_is_done_by_candle() {
 }
 
 #[test]
+fn parts_of_tensors_may_begin_anywhere() {
+    // Three values in, where no wide access can start; and turned around, where rows lie apart.
+    let part = |x: &Tensor| x.flatten_all()?.narrow(0, 3, 20);
+    check("a part", &[&[4, 6]], &|x| cpu::gelu(&part(&x[0])?), &|x| {
+        gpu::gelu(&gpu::generic(&[&x[0]], move |x| part(&x[0]))?)
+    });
+    check(
+        "two parts that meet",
+        &[&[4, 6]],
+        &|x| cpu::gelu(&x[0].t()?.contiguous()?)? + x[0].t()?,
+        &|x| {
+            let turned = gpu::generic(&[&x[0]], |x| x[0].t())?;
+            gpu::add(&gpu::gelu(&turned)?, &gpu::generic(&[&x[0]], |x| x[0].t())?)
+        },
+    );
+}
+
+#[test]
 fn a_step_cannot_be_gone_back_twice() {
     for place in places() {
         use_place(Some(place.clone()));

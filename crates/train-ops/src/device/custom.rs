@@ -5,7 +5,7 @@
 use candle_core::{DType, Result, Shape, Tensor, bail};
 use forerunner_kernels::{CustomArgument, CustomKernel, CustomKernels, CustomSource, Grid};
 
-use super::memory::{empty, view, view_mut, wrapped};
+use super::memory::{dense, empty, view, view_mut, wrapped};
 use super::tape::{Gradient, step};
 use super::{Place, Traced, place};
 
@@ -79,7 +79,7 @@ pub fn custom_kernel(
     let (kept, numbers) = (results.clone(), numbers.to_vec());
     Ok(step(&inputs, results, move |gradients| {
         let arrived = |(gradient, result): (&Option<Gradient>, &Tensor)| match gradient {
-            Some(gradient) => gradient.tensor().to_dtype(result.dtype())?.contiguous(),
+            Some(gradient) => dense(&gradient.tensor().to_dtype(result.dtype())?),
             None => result.zeros_like(),
         };
         let arrived: Vec<Tensor> =
@@ -100,7 +100,7 @@ pub fn custom_kernel(
 fn values_as(input: &Traced, dtype: DType) -> Result<Tensor> {
     match known(dtype)? {
         DType::BF16 => input.in_bf16(),
-        dtype => input.value().to_dtype(dtype)?.contiguous(),
+        dtype => dense(&input.value().to_dtype(dtype)?),
     }
 }
 

@@ -3,7 +3,7 @@
 use candle_core::{DType, Result, Tensor, Var, bail};
 use forerunner_kernels as kernels;
 
-use super::memory::{empty, view, view_mut, wrapped};
+use super::memory::{dense, empty, view, view_mut, wrapped};
 use super::tape::{Gradient, step1};
 use super::{Traced, place};
 
@@ -58,7 +58,7 @@ pub fn add(a: &Traced, b: &Traced) -> Result<Traced> {
     let dtypes = [a, b].map(|x| x.value().dtype());
     let sum = if dtypes == [DType::BF16; 2] {
         let place = place()?;
-        let (a, b) = (a.value().contiguous()?, b.value().contiguous()?);
+        let (a, b) = (dense(a.value())?, dense(b.value())?);
         let sum = empty(&place, a.shape(), DType::BF16)?;
         kernels::add_to(&place.machine, &mut view_mut(&sum)?, &view(&a)?, &view(&b)?)
             .map_err(wrapped)?;
@@ -100,8 +100,7 @@ pub fn sum_of_squares(x: &Traced) -> Result<Traced> {
 /// When the device has no memory left.
 pub fn sum_of_squares_all(tensors: &[&Traced]) -> Result<Traced> {
     let place = place()?;
-    let values: Vec<Tensor> =
-        tensors.iter().map(|x| x.value().contiguous()).collect::<Result<_>>()?;
+    let values: Vec<Tensor> = tensors.iter().map(|x| dense(x.value())).collect::<Result<_>>()?;
     let views: Vec<_> = values.iter().map(view).collect::<Result<_>>()?;
     let total = empty(&place, (), DType::F32)?;
     kernels::sum_of_squares(&place.machine, &views, &mut view_mut(&total)?).map_err(wrapped)?;

@@ -5,7 +5,7 @@ use forerunner_kernels::{
     Activation, Epilogue, Gemm, Operand, activation_backward, column_sums, gemm,
 };
 
-use super::memory::{empty, view, view_mut, wrapped};
+use super::memory::{dense, empty, view, view_mut, wrapped};
 use super::tape::{Gradient, step1};
 use super::{Place, Traced, place};
 
@@ -78,7 +78,7 @@ fn layer(x: &Traced, weight: &Traced, bias: Option<&Traced>, with_gelu: bool) ->
     let wanted: Vec<Option<DType>> =
         needed.iter().map(|input| input.is_traced().then(|| input.value().dtype())).collect();
     let backward = move |gradient: &Gradient| {
-        let mut dy = gradient.tensor().to_dtype(DType::BF16)?.contiguous()?;
+        let mut dy = dense(&gradient.tensor().to_dtype(DType::BF16)?)?;
         if let Some(before) = &before {
             let to = empty(&place, dy.shape(), DType::BF16)?;
             let (x, dy_view, mut dx) = (view(before)?, view(&dy)?, view_mut(&to)?);

@@ -24,6 +24,13 @@ pub(super) fn empty(place: &Place, shape: impl Into<Shape>, dtype: DType) -> Res
     }
 }
 
+/// The same values one after the other, from an address on that wide accesses may start at: a view of
+/// a part of a tensor may begin anywhere.
+pub(super) fn dense(tensor: &Tensor) -> Result<Tensor> {
+    let offset = tensor.layout().start_offset() * tensor.dtype().size_in_bytes();
+    if offset.is_multiple_of(16) { tensor.contiguous() } else { tensor.force_contiguous() }
+}
+
 /// The memory of a contiguous tensor, to be read.
 pub(super) fn view(tensor: &Tensor) -> Result<View<'_>> {
     let (storage, layout) = tensor.storage_and_layout();

@@ -8,7 +8,7 @@ use forerunner_kernels::{
     MuonTensor, StepTables,
 };
 
-use super::memory::{empty, view, view_mut, wrapped};
+use super::memory::{dense, empty, view, view_mut, wrapped};
 use super::{Place, Traced, place};
 use crate::{AdamW, Caution, Lion, Muon, Polynomial};
 
@@ -210,10 +210,10 @@ impl Ready {
                 Some(shadow) => shadow.clone(),
                 None => shadow.insert(empty(&place, parameter.shape(), DType::BF16)?).clone(),
             };
-            parts.push(Parts { gradient: step.gradient.contiguous()?, shadow });
+            parts.push(Parts { gradient: dense(step.gradient)?, shadow });
         }
         let sums = look.then(|| empty(&place, (steps.len(), 3), DType::F32)).transpose()?;
-        let scale = scale.to_dtype(DType::F32)?.contiguous()?;
+        let scale = dense(&scale.to_dtype(DType::F32)?)?;
         Ok(Self { operation, place, scale, parts, sums })
     }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use candle_core::{DType, Result, Tensor, bail};
 use forerunner_kernels as kernels;
 
-use super::memory::{view, view_mut, wrapped};
+use super::memory::{dense, view, view_mut, wrapped};
 use super::place;
 
 /// A tensor that remembers how it was made; a clone shares both.
@@ -83,10 +83,11 @@ impl Gradient {
         if !to.owned || !known {
             return Ok(Self::new((to.tensor + from.tensor)?));
         }
-        let from = from.tensor.contiguous()?;
+        // What candle found may lie transposed: then this is a copy, and ours as well.
+        let (to, from) = (dense(&to.tensor)?, dense(&from.tensor)?);
         let machine = place()?.machine;
-        kernels::add(&machine, &mut view_mut(&to.tensor)?, &view(&from)?).map_err(wrapped)?;
-        Ok(Self { is_one: false, ..to })
+        kernels::add(&machine, &mut view_mut(&to)?, &view(&from)?).map_err(wrapped)?;
+        Ok(Self::new(to))
     }
 }
 
@@ -135,7 +136,7 @@ impl Traced {
     /// The values in bf16: a parameter's are rounded once and kept until it changes.
     pub(super) fn in_bf16(&self) -> Result<Tensor> {
         if self.value.dtype() == DType::BF16 {
-            return self.value.contiguous();
+            return dense(&self.value);
         }
         let Some(mut shadow) = self.shadow() else { return round(&self.value) };
         if let Some(shadow) = &*shadow {
@@ -235,7 +236,7 @@ pub(super) fn step1(
 /// f32 values rounded to bf16.
 pub(super) fn round(values: &Tensor) -> Result<Tensor> {
     let place = place()?;
-    let values = values.contiguous()?;
+    let values = dense(values)?;
     let rounded = super::memory::empty(&place, values.shape(), DType::BF16)?;
     kernels::round_to_bf16(&place.machine, &mut view_mut(&rounded)?, &view(&values)?)
         .map_err(wrapped)?;

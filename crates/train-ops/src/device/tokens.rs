@@ -3,7 +3,7 @@
 use candle_core::{D, DType, Result, Tensor, bail};
 use forerunner_kernels::{self as kernels, HeadSizes, LossSizes};
 
-use super::memory::{empty, view, view_mut, wrapped};
+use super::memory::{dense, empty, view, view_mut, wrapped};
 use super::tape::{Gradient, step1};
 use super::{Place, Traced, place};
 
@@ -16,7 +16,7 @@ use super::{Place, Traced, place};
 pub fn embedding(table: &Traced, tokens: &Tensor) -> Result<Traced> {
     let place = place()?;
     let (rows, channels) = table.value().dims2()?;
-    let tokens = tokens.contiguous()?;
+    let tokens = dense(tokens)?;
     let values = table.in_bf16()?;
     let mut shape = tokens.dims().to_vec();
     shape.push(channels);
@@ -32,7 +32,7 @@ pub fn embedding(table: &Traced, tokens: &Tensor) -> Result<Traced> {
     .map_err(wrapped)?;
     let dtype = table.value().dtype();
     Ok(step1(&[table], y, move |dy| {
-        let dy = dy.tensor().to_dtype(DType::BF16)?.contiguous()?;
+        let dy = dense(&dy.tensor().to_dtype(DType::BF16)?)?;
         let dtable = empty(&place, sizes, DType::F32)?;
         let (tokens, dy, mut to) = (view(&tokens)?, view(&dy)?, view_mut(&dtable)?);
         kernels::embedding_backward(&place.machine, sizes, &tokens, &dy, &mut to, false)
@@ -96,7 +96,7 @@ fn losses(place: &Place, logits: &Traced, targets: &Tensor) -> Result<Losses> {
         let (logits, targets) = (logits.value().shape(), targets.shape());
         bail!("cross_entropy: logits {logits:?} do not fit targets {targets:?}");
     }
-    let (values, targets) = (logits.in_bf16()?, targets.contiguous()?);
+    let (values, targets) = (logits.in_bf16()?, dense(targets)?);
     let sizes = LossSizes { rows, vocab, row_stride: vocab };
     let losses = empty(place, rows, DType::F32)?;
     let log_sums = empty(place, rows, DType::F32)?;
@@ -155,7 +155,7 @@ fn capped_head_loss(
     }
     let place = place()?;
     let (values, weights) = (hidden.in_bf16()?, weight.in_bf16()?);
-    let targets = targets.contiguous()?;
+    let targets = dense(targets)?;
     let softcap = cap.map(|cap| cap as f32);
     let sizes = HeadSizes { softcap, ..HeadSizes::new(rows, channels, vocab) };
     let loss = empty(&place, (), DType::F32)?;
