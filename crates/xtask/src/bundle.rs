@@ -33,7 +33,7 @@ use std::{
     process::Command,
 };
 
-/// Most bytes of the archive: what a machine is lent with takes no more.
+/// Most bytes of the archive, so that it can be carried to any machine.
 const MOST_BYTES: u64 = 64 << 20;
 /// The archive's one folder.
 const NAME: &str = "forerunner-cuda";

@@ -57,7 +57,8 @@ fn page(measured: Option<&str>) -> Result<String> {
     let mut page = format!(
         "# How fast GPT-2 124M trains on one GPU\n\n\
          {BATCH} sequences of {LENGTH} tokens a step, 12 layers, width 768, 12 heads, 50,304 rows in the table of\n\
-         tokens, {:.1} million parameters: the reference of the track `gpt2-124m`, which adds up 16 such steps.\n\
+         tokens, {:.1} million parameters: the reference of the track `gpt2-124m`, which adds up 16 such steps\n\
+         (adding gradients up, some 0.4 ms a part, is not counted here).\n\
          Written by `cargo xtask estimate-gpu`. To measure it, on a machine with a GPU and PyTorch and no Rust:\n\n\
          ```sh\n\
          cargo xtask bundle --cuda --data FOLDER               # here; FOLDER holds a fineweb_train_*.bin\n\
@@ -93,13 +94,13 @@ fn page(measured: Option<&str>) -> Result<String> {
            gradients of weights, 700 for logits; the same for everybody, whose library is the same.\n\
          - Attention: 300 TFLOP/s of what the causal mask leaves, in every implementation. PyTorch's goes back in 5\n  \
            products, ours in 7, to be deterministic. Where PyTorch finds a better kernel (cuDNN's, 400 and more) its\n  \
-           rows get faster by up to 3 ms.\n\
+           rows get faster by up to 3 ms, and the compiled one would be ahead of ours by 2 %.\n\
          - PyTorch: bf16 autocast, so that residual stream, norms and losses are f32. Eager makes a pass of every\n  \
            operation and stores logits, their f32 copy and its softmax. Compiled, what is between two products is\n  \
            one kernel, and logits stay bf16. Weights are rounded in each step, their gradients widened. Fused\n  \
            AdamW, clipping by foreach.\n\
          - MFU: {:.1} MFLOP a token (6 N + 12 L C T) against {:.0} TFLOP/s.\n\n\
-         Peak memory is not predicted.\n\n",
+         Peak memory is not predicted, and the goal of 1.2 times `torch.compile` is not expected.\n\n",
         MEMORY / 1e12,
         yardstick() / 1e6,
         MATMUL / 1e12,

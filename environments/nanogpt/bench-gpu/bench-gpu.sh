@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that is to be known from a machine with an NVIDIA GPU, in one go of less than nine minutes:
 #
-#     bench-gpu.sh [FOLDER FOR RESULTS]        default: $OUT, else ./results
+#     bench-gpu.sh [FOLDER FOR RESULTS]        default: ./results
 #
 # Runs from an unpacked bundle (`cargo xtask bundle --cuda`), beside which it finds its programs. Needs the
 # GPU's driver, and a python3 with PyTorch for CUDA; nothing is installed, built or fetched. Stages have time
@@ -13,7 +13,7 @@
 # FORERUNNER_CUDA_LIBS, a folder with CUDA's libraries (else those of PyTorch, else of /usr/local/cuda).
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-out=${1:-${OUT:-$PWD/results}}
+out=${1:-$PWD/results}
 total=${BENCH_SECONDS:-525}
 python=${PYTHON:-python3}
 mkdir -p "$out"

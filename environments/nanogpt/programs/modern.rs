@@ -4,7 +4,7 @@
 //! Rotary positions, normalised queries and keys, norms without gains, squared ReLU, no biases,
 //! projections into the stream that start at zero, capped logits; Muon for the matrices of the blocks and Adam for
 //! the table of tokens; a level learning rate with a linear cool-down. All of it from the NanoGPT
-//! speedrun's records of October 2024 (Jordan et al., github.com/KellerJordan/modded-nanogpt) and the
+//! speedrun's records of October and November 2024 (Jordan et al., github.com/KellerJordan/modded-nanogpt) and the
 //! papers named beside each part; rates and steps follow its record `ModernArch`. The program has not
 //! been trained to its end on this harness yet.
 //!
@@ -14,7 +14,7 @@
 //!
 //! ```text
 //! forerunner evaluate environments/nanogpt/programs/modern.rs --environment nanogpt \
-//!     --track gpt2-124m
+//!     --track gpt2-124m --timeout 60000
 //! ```
 //!
 //! A line `tune:` closes the description of every constant that a search may change: the scale, then
@@ -43,8 +43,6 @@ const PART: usize = 32;
 const LENGTH: usize = 1024;
 
 /// Channels of the residual stream.
-///
-/// tune: choice 640 768
 const WIDTH: usize = 768;
 
 /// Transformer blocks.

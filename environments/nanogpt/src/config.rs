@@ -135,7 +135,8 @@ mod tests {
         assert_eq!(
             error,
             "no data set in `share/forerunner/data/not-installed-anywhere`\nhint: run `forerunner \
-             data prepare`, or set `data` to a folder that holds a `dataset.json`"
+             data prepare` (for the track `gpt2-124m`: `forerunner data fetch fineweb10B`), or set \
+             `data` to a folder that holds a `dataset.json`"
         );
     }
 }

@@ -18,8 +18,8 @@ pub enum DataError {
     },
     /// No data set there.
     #[error(
-        "no data set in `{}`\nhint: run `forerunner data prepare`, or set `data` to a folder that \
-         holds a `dataset.json`",
+        "no data set in `{}`\nhint: run `forerunner data prepare` (for the track `gpt2-124m`: \
+         `forerunner data fetch fineweb10B`), or set `data` to a folder that holds a `dataset.json`",
         .0.display()
     )]
     Missing(PathBuf),

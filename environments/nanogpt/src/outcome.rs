@@ -224,9 +224,10 @@ pub(crate) fn describe_training(
         let words = printable(&format!("{}, CUDA {}", report.name, report.driver), 80);
         let text = format!("{words}, {} multiprocessors", report.multiprocessors);
         telemetry.facts.insert("device".into(), text);
+        telemetry.facts.insert("sections".into(), "seconds of the device, by events".into());
         let by = log.device().map_or("", |device| &device.timed_by);
-        let by = printable(if by.is_empty() { "nothing" } else { by }, 40);
+        let by = printable(if by.is_empty() { "nothing" } else { by }, 80);
         let text = format!("seconds of the device, by {by}");
-        telemetry.facts.insert("sections".into(), text);
+        telemetry.facts.insert("operations".into(), text);
     }
 }

@@ -5,8 +5,8 @@ use super::step::{
     HEADS, HIDDEN, LAYERS, LOGITS, MLP, Part, ROWS, STREAM, Step, TABLE, TOKENS, WIDTH, parameters,
 };
 
-/// Chunks in which the head forms logits: as `HeadSizes` of `crates/kernels/src/head.rs`, 5,632 rows of the
-/// table at most.
+/// Chunks in which the head forms logits: as `HeadSizes` of `crates/kernels/src/head.rs`, 5,632 tokens
+/// at most.
 const CHUNKS: usize = TOKENS.div_ceil(5632);
 
 /// What stands below the tables.

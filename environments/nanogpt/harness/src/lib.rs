@@ -40,8 +40,11 @@
 //!
 //! The same binary is started twice: as `program train` it is handed tokens and sends its
 //! parameters back; as `program evaluate`, in a fresh process, it is handed those parameters,
-//! rounded to bfloat16, and returns logits for windows of tokens. The supervisor at the other end
-//! of the pipes owns the clock, the data and the score.
+//! rounded to bfloat16, and returns logits for windows of tokens (on a GPU their losses, and rows of
+//! logits where it is audited). The supervisor at the other end of the pipes owns the clock, the data
+//! and the score.
+//!
+//! On a track with a GPU the same source runs on the device, in bfloat16 with sums in `f32`.
 //!
 //! Fixed here, beyond a program's reach: which tokens come, how parameters are initialised for a
 //! seed, how many may be carried, the number of threads, and how a model is scored. A program is free in
@@ -49,7 +52,8 @@
 //! steps. Three things are closed on purpose:
 //!
 //! - Values of tensors and tokens cannot be read, because counting n-grams would beat training
-//!   (see [`Tensor`]). What a program learns passes through differentiable operations.
+//!   (see [`Tensor`]). What a program learns passes through differentiable operations. Kernels of a
+//!   program's own ([`CudaSource`]) can read them; a track must allow those.
 //! - Randomness comes from [`Training::rng`] and [`Params`], so that a seed means something.
 //! - Clocks, files and the environment are out of bounds.
 //!
