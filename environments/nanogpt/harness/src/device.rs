@@ -1,7 +1,7 @@
 //! The device that this thread's operations run on, if any: set up once, before any code of a
 //! program's model runs.
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use forerunner_kernels::{Facts, KernelCost, Mark};
 use forerunner_nanogpt_protocol::{DeviceReport, DeviceUse, Operation, Section};
 use forerunner_train_ops::device::{self as ops, Place, place, use_place};
@@ -11,6 +11,21 @@ use crate::{Error, Result};
 /// Where tensors are to be made, when not on the CPU by its own operations.
 pub(crate) fn current() -> Option<Device> {
     place().ok().map(|place| place.device)
+}
+
+/// Token ids that are copied to a device at a time: 64 KiB, up to which a copy from ordinary memory does
+/// not make the host wait for what is queued (CUDA C++ Programming Guide, "Concurrent Execution
+/// between Host and Device").
+const IDS_AT_A_TIME: usize = (64 << 10) / size_of::<u32>();
+
+/// Token ids on a device.
+pub(crate) fn upload(ids: &[u32], shape: (usize, usize), device: &Device) -> Result<Tensor> {
+    if ids.len() <= IDS_AT_A_TIME {
+        return Ok(Tensor::from_slice(ids, shape, device)?);
+    }
+    let piece = |ids: &[u32]| Tensor::from_slice(ids, ids.len(), device);
+    let pieces = ids.chunks(IDS_AT_A_TIME).map(piece).collect::<candle_core::Result<Vec<_>>>()?;
+    Ok(Tensor::cat(&pieces, 0)?.reshape(shape)?)
 }
 
 /// Sets the device up, the same way for every program: context, kernels, the matrix library, and a
@@ -136,5 +151,20 @@ impl Meter {
             timed_by: format!("events around each kernel of batches {PROFILED:?}"),
         };
         Ok(Some((usage, counts.flops)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_arrive_in_order_however_many_they_are() {
+        for (rows, length) in [(1, 3), (32, 512), (33, 1024)] {
+            let ids: Vec<u32> = (0..(rows * length) as u32).collect();
+            let there = upload(&ids, (rows, length), &Device::Cpu).unwrap();
+            assert_eq!(there.dims(), [rows, length]);
+            assert_eq!(there.flatten_all().unwrap().to_vec1::<u32>().unwrap(), ids);
+        }
     }
 }

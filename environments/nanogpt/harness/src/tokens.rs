@@ -25,12 +25,13 @@ impl Tokens {
         if let Some(id) = ids.iter().find(|&&id| id as usize >= bound) {
             return Err(Error::program(format!("token {id} is not below {bound}")));
         }
-        let ids = candle_core::Tensor::from_vec(ids, (sequences, length), &Device::Cpu)?;
+        let shape = (sequences, length);
         #[cfg(feature = "device")]
-        let ids = match crate::device::current() {
-            Some(device) => ids.to_device(&device)?,
-            None => ids,
-        };
+        if let Some(device) = crate::device::current() {
+            let ids = crate::device::upload(&ids, shape, &device)?;
+            return Ok(Self { ids, sequences, length, bound });
+        }
+        let ids = candle_core::Tensor::from_vec(ids, shape, &Device::Cpu)?;
         Ok(Self { ids, sequences, length, bound })
     }
 
