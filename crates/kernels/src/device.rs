@@ -59,6 +59,12 @@ impl Device {
 
     pub(crate) fn new(stream: Arc<CudaStream>) -> Result<Self> {
         let context = stream.context();
+        if !context.has_async_alloc() {
+            return Err(Error::NoDevice {
+                reason: "the device has no pool to allocate from in stream order".into(),
+                hint: "use a whole GPU, not a virtual one",
+            });
+        }
         let attribute = |what| {
             let value = context.attribute(what).map_err(failed("attribute"))?;
             Ok::<u32, Error>(value.unsigned_abs())
@@ -105,6 +111,9 @@ impl Device {
 
     pub(crate) fn write(&self, view: &ViewMut<'_>, bytes: &[u8]) -> Result<()> {
         self.enter()?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
         let capture = self.stream.capture_status().map_err(failed("capture_status"))?;
         if capture != CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE {
             let reason = "work is being captured, and every replay would read the host's memory";
@@ -126,6 +135,9 @@ impl Device {
 
     pub(crate) fn read(&self, view: &View<'_>) -> Result<Vec<u8>> {
         self.enter()?;
+        if view.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut bytes = vec![0; view.len() * view.type_().bytes()];
         // SAFETY: as many bytes are read as the view has; the stream is waited for before they go.
         unsafe { result::memcpy_dtoh_async(&mut bytes, view.address(), self.stream.cu_stream()) }
@@ -136,6 +148,9 @@ impl Device {
 
     pub(crate) fn fill(&self, view: &ViewMut<'_>, byte: u8) -> Result<()> {
         self.enter()?;
+        if view.is_empty() {
+            return Ok(());
+        }
         let bytes = view.len() * view.type_().bytes();
         // SAFETY: as many bytes are written as the view has.
         unsafe { result::memset_d8_async(view.address(), byte, bytes, self.stream.cu_stream()) }

@@ -23,12 +23,14 @@ fn places() -> Vec<Place> {
     let emulated = emulated.or_else(|| Some(Place::emulated(3)));
     let device = None::<Place>;
     #[cfg(feature = "cuda")]
-    let device = device.or_else(|| match Place::cuda(0) {
-        Ok(place) => Some(place),
-        Err(error) => {
-            eprintln!("skipped on a device: {error}");
-            None
-        }
+    let device = device.or_else(|| {
+        // Opened once: it takes a second, and there are many comparisons.
+        static DEVICE: std::sync::OnceLock<Option<Place>> = std::sync::OnceLock::new();
+        let open = || {
+            let said = |error: &candle_core::Error| eprintln!("skipped on a device: {error}");
+            Place::cuda(0).inspect_err(said).ok()
+        };
+        DEVICE.get_or_init(open).clone()
     });
     emulated.into_iter().chain(device).collect()
 }

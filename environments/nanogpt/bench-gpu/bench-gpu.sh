@@ -84,6 +84,7 @@ stage machine.txt 20 bash -c '
     nvidia-smi || true
     uname -a; nproc; free -g | head -n 2
     '"$python"' -c "import torch, sys; print(sys.version); print(torch.__version__, torch.version.cuda)"
+    '"$python"' -c "import os, sysconfig as s; p = s.get_paths()[\"include\"] + \"/Python.h\"; print(p, os.path.exists(p))"
     command -v cc gcc clang || echo "no C compiler: torch.compile may need one"'
 stage probe.json 20 "${ours[@]}" "$here/bin/forerunner-gpu" probe --json
 stage matmul.json 45 "${ours[@]}" "$here/bin/forerunner-gpu" matmul --json
@@ -91,7 +92,15 @@ stage matmul.json 45 "${ours[@]}" "$here/bin/forerunner-gpu" matmul --json
 # Operations on the device, against what they are by definition. One thread a test binary: a device has
 # one queue, and memory is what runs out.
 tests_end=$((SECONDS + 130))
+# What nothing but a device can show comes first.
+ordered=()
+for name in gemm harness device loss head attention; do
+    [[ -x "$here/tests/$name" ]] && ordered+=("$here/tests/$name")
+done
 for test in "$here"/tests/*; do
+    [[ " ${ordered[*]} " == *" $test "* ]] || ordered+=("$test")
+done
+for test in "${ordered[@]}"; do
     [[ -x "$test" ]] || continue
     left=$((tests_end - SECONDS))
     name=$(basename "$test")

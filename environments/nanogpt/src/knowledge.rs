@@ -25,6 +25,9 @@ use rand_chacha::rand_core::Rng;
 const EVEN_GUESS_NATS: f64 = 1.0;
 /// Disguises in which an untrained model is scored.
 const DISGUISES: usize = 8;
+/// Disguises beyond those where the model stands out: eight may happen to lie close together, which
+/// hundreds of honest programs with wide random logits showed, and then say little about the spread.
+const MORE_DISGUISES: usize = 24;
 /// How much better than in disguise an untrained model may be without suspicion, in nats per token,
 const DISGUISE_NATS: f64 = 0.15;
 /// and in standard deviations from disguise to disguise beyond that. Honest models treat no token
@@ -56,20 +59,28 @@ impl Bench<'_> {
         let (context, vocab) = (self.track.context, self.dataset.manifest().vocab);
         let plain = self.few_windows(self.text(Part::Dev))?;
         let mut random = secret()?;
-        let mut windows = plain.clone();
-        for _ in 0..DISGUISES {
-            let names = Disguise::new(random.next_u64(), vocab);
-            windows.extend(plain.iter().map(|window| window.renamed(&names)));
+        let mut in_disguise = |mut windows: Vec<Window>, disguises: usize| {
+            for _ in 0..disguises {
+                let names = Disguise::new(random.next_u64(), vocab);
+                windows.extend(plain.iter().map(|window| window.renamed(&names)));
+            }
+            let answered = self.losses_of(untrained, &windows, cores)?;
+            let losses = answered.value.chunks_exact(plain.len() * context).map(mean);
+            Ok::<(Vec<f64>, f64), Trouble>((losses.collect(), answered.cpu_seconds))
+        };
+        let (mut losses, mut cpu_seconds) = in_disguise(plain.clone(), DISGUISES)?;
+        let loss = losses.remove(0);
+        if stands_out(loss, &losses) {
+            let (more, seconds) = in_disguise(Vec::new(), MORE_DISGUISES)?;
+            losses.extend(more);
+            cpu_seconds += seconds;
         }
-        let answered = self.losses_of(untrained, &windows, cores)?;
-        let losses: Vec<f64> =
-            answered.value.chunks_exact(plain.len() * context).map(mean).collect();
-        let finding = foreknowledge(losses[0], &losses[1..], vocab);
-        let probe = Probe::new("foreknowledge", DISGUISES as u64, u64::from(finding.is_some()))
-            .with("loss", losses[0])
-            .with("loss_in_disguise", mean(&losses[1..]));
+        let finding = foreknowledge(loss, &losses, vocab);
+        let probe = Probe::new("foreknowledge", losses.len() as u64, u64::from(finding.is_some()))
+            .with("loss", loss)
+            .with("loss_in_disguise", mean(&losses));
         verified.add(finding.into_iter().collect(), [probe]);
-        Ok(answered.cpu_seconds)
+        Ok(cpu_seconds)
     }
 
     /// Compares how far the first steps come with tokens as they are and under other names. One
@@ -233,5 +244,14 @@ mod tests {
         check(4.6, &[6.2, 6.6, 6.3, 6.8, 6.1, 6.5, 6.4, 6.7], false);
         check(4.5, &even, true);
         check(4.5, &[4.5; 8], true);
+        // Eight that happen to lie close together; what 24 more say of the spread decides.
+        let close: Vec<f64> = (0..8).map(|n| 7.5 + 0.02 * f64::from(n)).collect();
+        let with = |spread: f64| -> Vec<f64> {
+            let more = (0..24).map(|n| 7.5 + spread * (f64::from(n) / 23.0 - 0.5));
+            close.iter().copied().chain(more).collect()
+        };
+        check(6.2, &close, true);
+        check(6.2, &with(2.0), false);
+        check(6.2, &with(0.2), true);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{DType, DeviceLocation, Result, Tensor, bail};
 use forerunner_kernels::{
     self as kernels, AdamWSettings, AdamWTensor, LionSettings, LionTensor, MuonSettings,
     MuonTensor, StepTables,
@@ -179,10 +179,13 @@ struct Parts {
     shadow: Tensor,
 }
 
+/// Operation, number of parameters, and where they lie.
+type Key = (&'static str, usize, DeviceLocation);
+
 thread_local! {
     /// Tables of the steps that this thread takes, by operation and number of parameters: most
     /// programs take the same ones again and again.
-    static TABLES: RefCell<Vec<((&'static str, usize), StepTables)>> =
+    static TABLES: RefCell<Vec<(Key, StepTables)>> =
         const { RefCell::new(Vec::new()) };
 }
 
@@ -229,7 +232,7 @@ impl Ready {
         let scale = view(&self.scale)?;
         let mut sums = self.sums.as_ref().map(view_mut).transpose()?;
         TABLES.with_borrow_mut(|all| {
-            let key = (self.operation, self.parts.len());
+            let key = (self.operation, self.parts.len(), self.place.device.location());
             let idx = all.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
                 all.push((key, StepTables::new()));
                 all.len() - 1

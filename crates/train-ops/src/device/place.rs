@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 #[cfg(feature = "cuda")]
-use candle_core::Error;
+use candle_core::{Error, cuda_backend::cudarc::driver::sys::CUdevice_attribute};
 use candle_core::{Device, Result, bail};
 use forerunner_kernels::Machine;
 
@@ -43,6 +43,11 @@ impl Place {
         // SAFETY: everything is queued on this device's one stream, in order.
         unsafe {
             cuda.disable_event_tracking();
+        }
+        let pages = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS_USES_HOST_PAGE_TABLES;
+        if cuda.cuda_stream().context().attribute(pages).map_err(Error::wrap)? != 0 {
+            // Candle frees or reads host memory right after it has queued a copy.
+            bail!("this device reads the host's pages itself, for which candle's copies are not made");
         }
         let machine = Machine::on_stream(cuda.cuda_stream()).map_err(Error::wrap)?;
         Ok(Self { device, machine })

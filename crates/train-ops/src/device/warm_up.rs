@@ -49,7 +49,8 @@ pub fn warm_up(place: &Place) -> Result<f64> {
 }
 
 /// Uses one function of each of candle's modules that programs can reach: the driver translates a
-/// module as a whole when it is first used, which takes up to a second and is nobody's training.
+/// module as a whole when it is first used (seconds, by estimate; in the sandbox nothing of it is kept for
+/// the next process), which is nobody's training.
 fn load_candle(place: &Place) -> Result<()> {
     for dtype in [DType::F32, DType::BF16] {
         let x = Tensor::ones((2, 2), dtype, &place.device)?;
