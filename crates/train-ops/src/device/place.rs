@@ -2,9 +2,9 @@
 
 use std::cell::RefCell;
 
+use candle_core::{Device, Result, bail};
 #[cfg(feature = "cuda")]
 use candle_core::{Error, cuda_backend::cudarc::driver::sys::CUdevice_attribute};
-use candle_core::{Device, Result, bail};
 use forerunner_kernels::Machine;
 
 /// A device as candle and as the kernels know it.
@@ -44,10 +44,13 @@ impl Place {
         unsafe {
             cuda.disable_event_tracking();
         }
-        let pages = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS_USES_HOST_PAGE_TABLES;
+        let pages =
+            CUdevice_attribute::CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS_USES_HOST_PAGE_TABLES;
         if cuda.cuda_stream().context().attribute(pages).map_err(Error::wrap)? != 0 {
             // Candle frees or reads host memory right after it has queued a copy.
-            bail!("this device reads the host's pages itself, for which candle's copies are not made");
+            bail!(
+                "this device reads the host's pages itself, for which candle's copies are not made"
+            );
         }
         let machine = Machine::on_stream(cuda.cuda_stream()).map_err(Error::wrap)?;
         Ok(Self { device, machine })
