@@ -25,8 +25,8 @@ use rand_chacha::rand_core::Rng;
 const EVEN_GUESS_NATS: f64 = 1.0;
 /// Disguises in which an untrained model is scored.
 const DISGUISES: usize = 8;
-/// Disguises beyond those where the model stands out: eight may happen to lie close together, which
-/// hundreds of honest programs with wide random logits showed, and then say little about the spread.
+/// Disguises beyond those where the model stands out. Eight may happen to lie close together, and then
+/// say little about the spread: an honest program with wide random logits was refused once.
 const MORE_DISGUISES: usize = 24;
 /// How much better than in disguise an untrained model may be without suspicion, in nats per token,
 const DISGUISE_NATS: f64 = 0.15;
