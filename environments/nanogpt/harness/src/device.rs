@@ -35,6 +35,7 @@ pub(crate) fn upload(ids: &[u32], shape: (usize, usize), device: &Device) -> Res
 ///
 /// When there is no device.
 pub(crate) fn open() -> Result<DeviceReport> {
+    // Asked here as well, because errors that come through candle carry backtraces.
     #[cfg(feature = "cuda")]
     forerunner_kernels::require_driver().map_err(|error| Error::NoDevice(error.to_string()))?;
     #[cfg(feature = "cuda")]
@@ -120,10 +121,16 @@ impl Meter {
         if batch == PROFILED.start {
             place.machine.profile(true);
         }
-        if batch == PROFILED.end {
-            self.kernels = place.machine.profiled().map_err(failed)?;
-            place.machine.profile(false);
+        if batch == PROFILED.end { self.read_kernels(&place) } else { Ok(()) }
+    }
+
+    /// Ends the look at single kernels; nothing where it has ended or not begun.
+    fn read_kernels(&mut self, place: &Place) -> Result<()> {
+        let kernels = place.machine.profiled().map_err(failed)?;
+        if !kernels.is_empty() {
+            self.kernels = kernels;
         }
+        place.machine.profile(false);
         Ok(())
     }
 
@@ -140,9 +147,11 @@ impl Meter {
         Ok((std::mem::take(&mut self.sections), self.kernels.iter().map(operation).collect()))
     }
 
-    /// What the device was used for, and the floating-point operations counted.
-    pub(crate) fn usage(&self) -> Result<Option<(DeviceUse, u64)>> {
+    /// What the device was used for, and the floating-point operations counted. Training is over: one
+    /// that ended before its last batch to be timed is timed as far as it came.
+    pub(crate) fn usage(&mut self) -> Result<Option<(DeviceUse, u64)>> {
         let Ok(place) = place() else { return Ok(None) };
+        self.read_kernels(&place)?;
         let counts = place.machine.counts();
         let usage = DeviceUse {
             peak_bytes: place.machine.peak_bytes().map_err(failed)?,
@@ -157,6 +166,24 @@ impl Meter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "emulator")]
+    #[test]
+    fn a_training_that_ends_early_has_its_kernels_too() {
+        use_place(Some(Place::emulated(1)));
+        let mut meter = Meter::default();
+        for batch in 0..PROFILED.end - 2 {
+            meter.batch(batch).unwrap();
+            ops::warm_up(&place().unwrap()).unwrap();
+        }
+        let (usage, _) = meter.usage().unwrap().unwrap();
+        let kernels = meter.take().unwrap().1;
+        let products = kernels.iter().filter(|kernel| kernel.name.starts_with("gemm"));
+        // Ten products in each of six batches.
+        assert_eq!(products.map(|kernel| kernel.calls).sum::<u64>(), 60);
+        assert!(usage.seconds > 0.0, "{usage:?}");
+        use_place(None);
+    }
 
     #[test]
     fn ids_arrive_in_order_however_many_they_are() {

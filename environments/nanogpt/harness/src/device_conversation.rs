@@ -246,8 +246,8 @@ fn a_device_is_measured() {
     // Eight batches were looked at kernel by kernel; in each, attention goes forward once.
     let kernels: Vec<&str> = summary.operations.iter().map(|o| o.name.as_str()).collect();
     assert!(kernels.iter().any(|name| name.starts_with("attention")), "{kernels:?}");
-    let losses = summary.operations.iter().find(|operation| operation.name == "adamw_step");
-    assert_eq!(losses.map(|operation| operation.calls), Some(8), "{kernels:?}");
+    let steps = summary.operations.iter().find(|operation| operation.name == "adamw_step");
+    assert_eq!(steps.map(|operation| operation.calls), Some(8), "{kernels:?}");
     let device = summary.device.clone().unwrap();
     assert!(device.launches > 40 * STEPS as u64, "{device:?}");
     assert!(summary.flops > 0.0);
