@@ -244,11 +244,8 @@ pub fn serve(
     match environment.spec() {
         Ok(spec) => send(&FromWorker::Ready(Box::new(spec)))?,
         Err(error) => {
-            let message = format!(
-                "{}\nhint: check the `config` table of this plugin in the run file",
-                said("spec", error)
-            );
-            return send(&FromWorker::Refused(message));
+            let message = said("spec", error).to_string();
+            return send(&FromWorker::Refused(with_hint(message)));
         }
     }
     let host = WorkerHost {
@@ -290,6 +287,15 @@ pub fn serve(
     Ok(())
 }
 
+/// A message about what an environment is, with what to do about it. Where the environment says so
+/// itself, it knows better.
+fn with_hint(message: String) -> String {
+    if message.contains("\nhint: ") {
+        return message;
+    }
+    message + "\nhint: check the `config` table of this plugin in the run file"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -324,5 +330,15 @@ mod tests {
         assert!(keep("efgh-1", &[]).is_empty());
         let folders = std::fs::read_dir(folder.path().join("artifacts")).expect("made").count();
         assert_eq!(folders, 2, "an evaluation that keeps nothing needs no folder");
+    }
+
+    #[test]
+    fn a_hint_of_the_environments_own_is_the_only_one() {
+        let told = "needs a GPU\nhint: use a machine with one".to_owned();
+        assert_eq!(with_hint(told.clone()), told);
+        assert_eq!(
+            with_hint("no".into()),
+            "no\nhint: check the `config` table of this plugin in the run file"
+        );
     }
 }
