@@ -195,7 +195,14 @@ impl<P: Process> Evaluator<'_, P> {
             let text = format!("a loss is {loss}; all logits must be finite");
             return Err(Trouble::program(Cause::NotFinite, "score/not-finite", text).into());
         }
-        Ok(losses.into_iter().map(f64::from).collect())
+        // What the supervisor computes from logits cannot be below zero. What it is told could be, and a
+        // single position far below would buy more than an audit of some positions can find.
+        let tolerance = self.task.track.tolerance as f32;
+        if let Some(loss) = losses.iter().find(|loss| **loss < -tolerance) {
+            let text = format!("a loss is {loss}, below zero: no model's logits lead to that");
+            return Err(Trouble::program(Cause::Rule, "score/below-zero", text).into());
+        }
+        Ok(losses.into_iter().map(|loss| f64::from(loss.max(0.0))).collect())
     }
 
     /// Sends one frame of windows.

@@ -294,6 +294,24 @@ pub(crate) mod tests {
             Cause::Protocol,
             "3 losses for ",
         );
+        // A single position far below zero would buy what an audit of some positions hardly finds.
+        check(
+            |pipe| {
+                crate::handover::tests::set_up(pipe);
+                let _ = FromSupervisor::read(pipe);
+                let Ok(FromSupervisor::Score(Windows { batch, length, .. })) =
+                    FromSupervisor::read(pipe)
+                else {
+                    unreachable!()
+                };
+                let mut losses = vec![5.0; (batch * (length - 1)) as usize];
+                losses[7] = -1e6;
+                FromProgram::Losses(losses).write(pipe).unwrap();
+                Outcome::Exited(0)
+            },
+            Cause::Rule,
+            "a loss is -1000000, below zero",
+        );
     }
 
     #[test]
