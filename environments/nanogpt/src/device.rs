@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 /// Names the folder of CUDA's libraries, for programs and for us.
 const CUDA_LIBRARIES: &str = "FORERUNNER_CUDA_LIBS";
 
-/// The GPU that programs are given, by the number in its node.
-const MINOR: u32 = 0;
+/// Numbers that a node may have.
+const MINORS: std::ops::Range<u32> = 0..32;
 
 /// The GPU of a track that is measured on one.
 ///
@@ -45,7 +45,10 @@ fn find(
              (`{CUDA_HARNESS}`)\nhint: run `cargo xtask install --cuda --prefix DIR`"
         )));
     }
-    Gpu::find_in(paths, MINOR, cuda_folders)
+    // A GPU out of several that a machine is given keeps its number there.
+    let is_there = |minor: &u32| paths.dev.join(format!("nvidia{minor}")).exists();
+    let minor = MINORS.clone().find(is_there).unwrap_or(MINORS.start);
+    Gpu::find_in(paths, minor, cuda_folders)
         .map_err(|error| Error::Failed(format!("{needs}: {}", with_sources(&error))))
 }
 
@@ -97,6 +100,8 @@ mod tests {
         check(false, "no harness that was built for CUDA (`lib/forerunner/harness/nanogpt-cuda`)");
         // The sandbox says which, its own tests try them all: no node here, then no library.
         check(true, "nvidia0` does not exist");
+        std::fs::write(dir.path().join("dev/nvidia3"), "").unwrap();
+        check(true, "nvidia3`");
     }
 
     #[test]
