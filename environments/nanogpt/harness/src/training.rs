@@ -302,7 +302,8 @@ impl<'a> Training<'a> {
 
     /// Mean training loss over 64 batches, the first one recorded after each, renewed when the next
     /// 64 are complete and rounded to 0.01 nats: enough to stop early or to adapt a schedule, too
-    /// coarse to read text through.
+    /// coarse to read text through. On a GPU recorded losses are read up to 32 records later, and so is
+    /// this mean.
     pub fn recent_loss(&self) -> Option<f64> {
         self.recent_loss
     }
