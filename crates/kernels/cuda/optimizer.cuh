@@ -156,3 +156,36 @@ KERNEL_BOUNDS(lion_step, 256, 4,
     });
     if (shares != nullptr) store_sums(shares, gradients, updates, values);
 }
+
+// base^n.
+DEVICE double optimizer_power(double base, uint32_t n) {
+    double result = 1.0;
+    for (; n != 0; n >>= 1) {
+        if (n & 1) result *= base;
+        base *= base;
+    }
+    return result;
+}
+
+// Numbers of a step whose rate and place in the training lie on the device. What comes in has the rates
+// for a factor of one and, where a step's number is the share of a parameter that is kept, the share that
+// is taken away. With `corrects` these are AdamW's, whose corrections depend on the step.
+KERNEL(optimizer_schedule, (const uint32_t* base, uint32_t* steps, uint32_t n_entries,
+                            const float* rate_at, const float* step_at, uint32_t corrects)) {
+    const uint32_t entry = blockIdx.x * blockDim.x + threadIdx.x;
+    if (entry >= n_entries) return;
+    const uint32_t* const from = base + 8 * entry;
+    uint32_t* const to = steps + 8 * entry;
+    const double rate = *rate_at;
+    const auto number = [&](int idx) { return double(__uint_as_float(from[idx])); };
+    to[0] = __float_as_uint(float(number(0) * rate));
+    to[1] = __float_as_uint(float(1.0 - number(1) * rate));
+    for (int idx = 2; idx < 8; ++idx) to[idx] = from[idx];
+    if (corrects) {
+        const uint32_t step = uint32_t(*step_at);
+        for (int idx = 0; idx < 2; ++idx) {
+            const double left = 1.0 - optimizer_power(number(2 + idx), step);
+            to[4 + idx] = __float_as_uint(float(1.0 / left));
+        }
+    }
+}

@@ -21,6 +21,8 @@ use std::fmt;
 use std::sync::Arc;
 
 #[cfg(feature = "cuda")]
+use crate::graph::digest;
+#[cfg(feature = "cuda")]
 use crate::machine::Kind;
 use crate::{Error, Machine, Result};
 
@@ -226,7 +228,9 @@ impl Machine {
                     unsafe { device.launch_custom(&kernel.function, grid, words) }
                         .map_err(|reason| Error::device(kernel.name(), reason))
                 };
-                self.metered(|| format!("custom {}", kernel.name()), queue)
+                let numbers = || digest(arguments.iter().map(CustomArgument::number));
+                self.keep_for_graph(kernel.function.clone());
+                self.metered(|| format!("custom {}", kernel.name()), numbers, queue)
             }
         }
     }

@@ -3,16 +3,16 @@
 
 pub(crate) mod custom;
 mod facts;
+pub(crate) mod graph;
 mod products;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ffi::{CStr, CString, c_void};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cudarc::driver::sys::{
-    self, CUdevice_attribute, CUfunction_attribute, CUmemPool_attribute, CUstreamCaptureStatus,
-};
+use cudarc::driver::sys::{self, CUdevice_attribute, CUfunction_attribute, CUmemPool_attribute};
 use cudarc::driver::{CudaContext, CudaFunction, CudaModule, CudaStream, result};
 use cudarc::nvrtc::Ptx;
 
@@ -40,6 +40,8 @@ pub(crate) struct Device {
     products: products::Products,
     /// Bytes that the device may still be reading.
     uploads: Mutex<Vec<Vec<u8>>>,
+    /// The pool's high-water mark before it was last set back.
+    earlier_peak: AtomicU64,
 }
 
 /// Uploads, and bytes of them, that are kept before the device is waited for; somewhat arbitrary.
@@ -83,6 +85,7 @@ impl Device {
             functions: Mutex::default(),
             products: products::Products::new(&stream)?,
             uploads: Mutex::default(),
+            earlier_peak: AtomicU64::new(0),
             stream,
         })
     }
@@ -113,11 +116,6 @@ impl Device {
         self.enter()?;
         if bytes.is_empty() {
             return Ok(());
-        }
-        let capture = self.stream.capture_status().map_err(failed("capture_status"))?;
-        if capture != CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE {
-            let reason = "work is being captured, and every replay would read the host's memory";
-            return Err(Error::device("upload", reason));
         }
         // By the manual a copy from pageable memory "might be synchronous": drivers put it aside, but
         // where a device reads the host's pages itself, it need not be over when the call returns.
@@ -155,6 +153,20 @@ impl Device {
         // SAFETY: as many bytes are written as the view has.
         unsafe { result::memset_d8_async(view.address(), byte, bytes, self.stream.cu_stream()) }
             .map_err(failed("memset"))
+    }
+
+    pub(crate) fn copy(&self, to: &ViewMut<'_>, from: &View<'_>) -> Result<()> {
+        self.enter()?;
+        if from.is_empty() {
+            return Ok(());
+        }
+        let bytes = from.len() * from.type_().bytes();
+        // SAFETY: both views have so many bytes, and live until the copy is queued; frees are queued
+        // behind it.
+        unsafe {
+            result::memcpy_dtod_async(to.address(), from.address(), bytes, self.stream.cu_stream())
+        }
+        .map_err(failed("memcpy_dtod"))
     }
 
     pub(crate) fn synchronize(&self) -> Result<()> {

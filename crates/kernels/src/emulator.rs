@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::sync::{Arc, Mutex, PoisonError, atomic::AtomicU64, atomic::Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::{Argument, Launch, View, ViewMut};
+use crate::{Argument, Error, Gemm, Launch, View, ViewMut};
 
 /// Bytes before and after each allocation that nobody may write.
 const GUARD: usize = 256;
@@ -30,6 +31,19 @@ unsafe extern "C" {
 pub(crate) struct Emulator {
     seed: AtomicU64,
     live: Arc<Live>,
+    recording: Mutex<Option<Recording>>,
+}
+
+/// What is done when a graph runs, in order.
+#[derive(Default)]
+pub(crate) struct Recording(Vec<Step>);
+
+enum Step {
+    Kernel(Launch, Vec<Argument>),
+    Product(Gemm<'static>),
+    Fill(ViewMut<'static>, u8),
+    Copy(ViewMut<'static>, View<'static>),
+    Host(Box<dyn Fn() -> crate::Result<()> + Send>),
 }
 
 /// All memory that is not freed: first byte to last, guards not counted.
@@ -61,7 +75,7 @@ impl Drop for Guarded {
 
 impl Emulator {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { seed: AtomicU64::new(seed), live: Arc::default() }
+        Self { seed: AtomicU64::new(seed), live: Arc::default(), recording: Mutex::default() }
     }
 
     pub(crate) fn allocate(&self, bytes: usize) -> Guarded {
@@ -71,6 +85,66 @@ impl Emulator {
         live.insert(guarded.address(), guarded.bytes as u64);
         drop(live);
         guarded
+    }
+
+    pub(crate) fn begin_recording(&self) {
+        *self.recording() = Some(Recording::default());
+    }
+
+    pub(crate) fn end_recording(&self) -> Recording {
+        self.recording().take().unwrap_or_default()
+    }
+
+    fn recording(&self) -> MutexGuard<'_, Option<Recording>> {
+        self.recording.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of a step, where steps are recorded, instead of doing it.
+    fn record(&self, step: impl FnOnce() -> Step) -> bool {
+        let mut recording = self.recording();
+        if let Some(recording) = &mut *recording {
+            recording.0.push(step());
+        }
+        recording.is_some()
+    }
+
+    pub(crate) fn record_on_host(&self, work: Box<dyn Fn() -> crate::Result<()> + Send>) {
+        self.record(|| Step::Host(work));
+    }
+
+    pub(crate) fn fill(&self, view: &mut ViewMut<'_>, byte: u8) {
+        if !self.record(|| Step::Fill(lasting_mut(view), byte)) {
+            fill(view, byte);
+        }
+    }
+
+    pub(crate) fn copy(&self, to: &mut ViewMut<'_>, from: &View<'_>) {
+        if !self.record(|| Step::Copy(lasting_mut(to), lasting(from))) {
+            write(to, &read(from));
+        }
+    }
+
+    pub(crate) fn gemm(&self, product: &Gemm<'_>) {
+        if !self.record(|| Step::Product(product.lasting())) {
+            crate::gemm::emulated::gemm(product);
+        }
+    }
+
+    /// Does what was recorded. Threads run in another order each time.
+    pub(crate) fn replay(&self, recording: &Recording) -> crate::Result<()> {
+        for step in &recording.0 {
+            match step {
+                // SAFETY: the promise that was made when the launch was recorded; whoever keeps the
+                // graph keeps the memory.
+                Step::Kernel(launch, arguments) => unsafe { self.launch(launch, arguments) }
+                    .map_err(|reason| Error::device(launch.kernel, reason))?,
+                Step::Product(product) => crate::gemm::emulated::gemm(product),
+                Step::Fill(view, byte) => fill(view, *byte),
+                Step::Copy(to, from) => write(to, &read(from)),
+                Step::Host(work) => work()?,
+            }
+        }
+        Ok(())
     }
 
     /// Runs a kernel to its end.
@@ -83,6 +157,9 @@ impl Emulator {
         launch: &Launch,
         arguments: &[Argument],
     ) -> Result<(), String> {
+        if self.record(|| Step::Kernel(*launch, arguments.to_vec())) {
+            return Ok(());
+        }
         let name = CString::new(launch.kernel).map_err(|error| error.to_string())?;
         let mut words: Vec<u64> = arguments.iter().map(|argument| argument.word()).collect();
         let mut pointers: Vec<*mut c_void> =
@@ -130,6 +207,18 @@ impl Emulator {
     }
 }
 
+/// The same memory, for a recording.
+pub(crate) fn lasting(view: &View<'_>) -> View<'static> {
+    // SAFETY: whoever keeps the graph keeps its memory, and nothing but its steps uses this view.
+    unsafe { View::foreign(view.address(), view.len(), view.type_()) }
+}
+
+/// As [`lasting`].
+pub(crate) fn lasting_mut(view: &ViewMut<'_>) -> ViewMut<'static> {
+    // SAFETY: as above; steps are done one after the other.
+    unsafe { ViewMut::foreign(view.address(), view.len(), view.type_()) }
+}
+
 pub(crate) fn write(view: &ViewMut<'_>, bytes: &[u8]) {
     assert_eq!(bytes.len(), view.len() * view.type_().bytes());
     // SAFETY: the view is as long as was just checked, and nobody else uses its memory.
@@ -144,7 +233,7 @@ pub(crate) fn read(view: &View<'_>) -> Vec<u8> {
     unsafe { std::slice::from_raw_parts(view.address() as *const u8, bytes).to_vec() }
 }
 
-pub(crate) fn fill(view: &ViewMut<'_>, byte: u8) {
+fn fill(view: &ViewMut<'_>, byte: u8) {
     let bytes = view.len() * view.type_().bytes();
     // SAFETY: the view is alive and so long, and nobody else uses its memory.
     unsafe { std::ptr::write_bytes(view.address() as *mut u8, byte, bytes) }

@@ -1,5 +1,6 @@
 //! Matrix products.
 
+use crate::graph::digest;
 use crate::machine::Kind;
 use crate::{Activation, Error, Machine, Result, Type, View, ViewMut, activation_forward};
 
@@ -117,6 +118,45 @@ impl<'a> Gemm<'a> {
         }
     }
 
+    /// A number that stands for everything but sizes and addresses.
+    fn numbers(&self) -> u64 {
+        let Self { a, b, to_stride, accumulate, scale, plus, epilogue, .. } = self;
+        let strides = [a.row_stride, b.row_stride, *to_stride];
+        let strides = strides.map(|stride| stride.map_or(0, |stride| stride as u64));
+        let kinds = [a.transposed, b.transposed, *accumulate].map(u64::from);
+        let factor = |factor: f32| u64::from(factor.to_bits());
+        let plus = plus.map_or(u64::MAX, |(plus, _)| factor(plus));
+        let epilogue = match epilogue {
+            Epilogue::None => 0,
+            Epilogue::Bias(_) => 1,
+            Epilogue::BiasGelu(..) => 2,
+            Epilogue::GeluGradient(_) => 3,
+        };
+        digest(strides.into_iter().chain(kinds).chain([factor(*scale), plus, epilogue]))
+    }
+
+    /// The same product, for a recording.
+    #[cfg(feature = "emulator")]
+    pub(crate) fn lasting(&self) -> Gemm<'static> {
+        use crate::emulator::{lasting, lasting_mut};
+        let operand = |of: &Operand<'_>| Operand { values: lasting(&of.values), ..*of };
+        Gemm {
+            a: operand(&self.a),
+            b: operand(&self.b),
+            to: lasting_mut(&self.to),
+            plus: self.plus.map(|(factor, plus)| (factor, lasting(&plus))),
+            epilogue: match &self.epilogue {
+                Epilogue::None => Epilogue::None,
+                Epilogue::Bias(bias) => Epilogue::Bias(lasting(bias)),
+                Epilogue::BiasGelu(bias, before) => {
+                    Epilogue::BiasGelu(lasting(bias), lasting_mut(before))
+                }
+                Epilogue::GeluGradient(before) => Epilogue::GeluGradient(lasting(before)),
+            },
+            ..*self
+        }
+    }
+
     fn check(&self) -> Result<()> {
         let &Self { m, n, k, batch, .. } = self;
         if k == 0 {
@@ -180,15 +220,19 @@ pub fn gemm(machine: &Machine, product: Gemm<'_>) -> Result<()> {
     }
     machine.count_flops(2 * (batch * m * n * k) as u64);
     let name = || format!("gemm {batch}x{m}x{n}x{k}");
-    machine.metered(name, || match *machine.0 {
-        #[cfg(feature = "emulator")]
-        Kind::Emulated(_) => {
-            emulated::gemm(machine, product);
-            Ok(())
-        }
-        #[cfg(feature = "cuda")]
-        Kind::Cuda(ref device) => device.gemm(product),
-    })
+    machine.metered(
+        name,
+        || product.numbers(),
+        || match *machine.0 {
+            #[cfg(feature = "emulator")]
+            Kind::Emulated(ref emulator) => {
+                emulator.gemm(&product);
+                Ok(())
+            }
+            #[cfg(feature = "cuda")]
+            Kind::Cuda(ref device) => device.gemm(&product),
+        },
+    )
 }
 
 /// GELU after the product, not in it.
@@ -201,18 +245,18 @@ fn in_two_steps(machine: &Machine, product: Gemm<'_>) -> Result<()> {
 }
 
 #[cfg(feature = "emulator")]
-mod emulated {
+pub(crate) mod emulated {
     //! Products by the definition.
 
     use super::{Epilogue, Gemm, Operand};
     use crate::emulator::{read, write};
     use crate::memory::{bf16_bits, bf16_value};
-    use crate::{Machine, Type, View, ViewMut};
+    use crate::{Type, View, ViewMut};
 
-    pub(super) fn gemm(_machine: &Machine, product: Gemm<'_>) {
-        let Gemm { m, n, k, batch, a, b, to, to_stride, accumulate, scale, plus, epilogue } =
-            product;
-        let (a, b) = (rows(&a, batch, m, k, false), rows(&b, batch, k, n, true));
+    pub(crate) fn gemm(product: &Gemm<'_>) {
+        let &Gemm { m, n, k, batch, accumulate, scale, to_stride, .. } = product;
+        let Gemm { a, b, to, plus, epilogue, .. } = product;
+        let (a, b) = (rows(a, batch, m, k, false), rows(b, batch, k, n, true));
         let stride = to_stride.unwrap_or(n);
         let old = values(&to.as_view());
         let plus = plus.map(|(factor, plus)| (factor, values(&plus)));
@@ -239,21 +283,21 @@ mod emulated {
                 whole[at] = result + added;
             }
         }
-        store(&to, &whole);
+        store(to, &whole);
     }
 
-    fn finish(epilogue: Epilogue<'_>, result: &mut [f32], n: usize) {
+    fn finish(epilogue: &Epilogue<'_>, result: &mut [f32], n: usize) {
         match epilogue {
             Epilogue::None => {}
-            Epilogue::Bias(bias) => add_bias(result, &bias, n),
+            Epilogue::Bias(bias) => add_bias(result, bias, n),
             Epilogue::BiasGelu(bias, before) => {
-                add_bias(result, &bias, n);
-                store(&before, result);
+                add_bias(result, bias, n);
+                store(before, result);
                 // The device's epilogue sees the sum before it is rounded.
                 result.iter_mut().for_each(|x| *x = gelu(*x).0);
             }
             Epilogue::GeluGradient(before) => {
-                for (result, before) in result.iter_mut().zip(values(&before)) {
+                for (result, before) in result.iter_mut().zip(values(before)) {
                     *result *= gelu(before).1;
                 }
             }

@@ -25,6 +25,7 @@ mod embedding;
 mod emulator;
 mod error;
 mod gemm;
+mod graph;
 mod head;
 mod launch;
 mod loss;
@@ -48,10 +49,11 @@ pub use custom::{CustomArgument, CustomKernel, CustomKernels, CustomSource, Grid
 pub use custom::{CustomImage, compile_custom};
 #[cfg(feature = "cuda")]
 pub use device::require_driver;
-pub use elementwise::{add, add_to, round_to_bf16};
+pub use elementwise::{accumulate, add, add_to, affine, fill, round_to_bf16, widen};
 pub use embedding::{embedding_backward, embedding_forward};
 pub use error::{Error, Result};
 pub use gemm::{Epilogue, Gemm, Operand, gemm};
+pub use graph::{Graph, Queued};
 pub use head::{HeadSizes, head_loss};
 pub use launch::{Argument, Launch};
 pub use loss::{
@@ -65,10 +67,10 @@ pub use muon::{MuonSettings, MuonTensor, muon};
 pub use newton_schulz::Polynomial;
 pub use norm::{layer_norm_backward, layer_norm_forward, rms_norm_backward, rms_norm_forward};
 pub use optimizer::{AdamWSettings, AdamWTensor, LionSettings, LionTensor, adamw, lion};
-pub use reduction::{Tensors, column_sums, scale_by, sum, sum_of_squares};
+pub use reduction::{column_sums, scale_by, sum, sum_of_squares};
 pub use rotary::{
     QkSizes, RotarySizes, qk_norm_backward, qk_norm_backward_in_place, qk_norm_forward,
     qk_norm_rotary_backward, qk_norm_rotary_backward_in_place, qk_norm_rotary_forward, rotary,
     rotary_in_place, rotary_table,
 };
-pub use step_tables::StepTables;
+pub use step_tables::{Schedule, StepTables};

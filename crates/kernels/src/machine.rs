@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::device::Device;
 #[cfg(feature = "emulator")]
 use crate::emulator::Emulator;
+use crate::graph::{digest, numbers_of};
 use crate::measure::Meter;
 use crate::memory::{Buffer, Memory};
 use crate::{Argument, Error, Launch, Result, Type, View, ViewMut};
@@ -88,7 +89,12 @@ impl Machine {
         let bytes = len * type_.bytes();
         let memory: Memory = match *self.0 {
             #[cfg(feature = "emulator")]
-            Kind::Emulated(ref emulator) => Memory::Emulated(emulator.allocate(bytes)),
+            Kind::Emulated(ref emulator) => {
+                let memory = Arc::new(emulator.allocate(bytes));
+                // A device's graph allocates by itself when it runs.
+                self.keep_for_graph(Arc::clone(&memory));
+                Memory::Emulated(memory)
+            }
             #[cfg(feature = "cuda")]
             Kind::Cuda(ref device) => Memory::Cuda(device.allocate(bytes)?),
         };
@@ -104,6 +110,7 @@ impl Machine {
     /// Overwrites memory, after everything that was queued before.
     pub(crate) fn write_bytes(&self, view: &mut ViewMut<'_>, bytes: &[u8]) -> Result<()> {
         assert_eq!(bytes.len(), view.len() * view.type_().bytes());
+        self.refuse_while_capturing("upload")?;
         match *self.0 {
             #[cfg(feature = "emulator")]
             Kind::Emulated(_) => {
@@ -115,7 +122,27 @@ impl Machine {
         }
     }
 
+    /// Overwrites memory with what lies elsewhere, of the same type and length.
+    ///
+    /// # Errors
+    ///
+    /// When types or lengths differ.
+    pub fn copy(&self, to: &mut ViewMut<'_>, from: &View<'_>) -> Result<()> {
+        from.expect("copy", "from", to.type_(), to.len())?;
+        self.note(|| "copy".into(), || from.len() as u64);
+        match *self.0 {
+            #[cfg(feature = "emulator")]
+            Kind::Emulated(ref emulator) => {
+                emulator.copy(to, from);
+                Ok(())
+            }
+            #[cfg(feature = "cuda")]
+            Kind::Cuda(ref device) => device.copy(to, from),
+        }
+    }
+
     pub(crate) fn download_bytes(&self, view: &View<'_>) -> Result<Vec<u8>> {
+        self.refuse_while_capturing("download")?;
         match *self.0 {
             #[cfg(feature = "emulator")]
             Kind::Emulated(_) => Ok(crate::emulator::read(view)),
@@ -126,10 +153,11 @@ impl Machine {
 
     /// Sets every byte.
     pub(crate) fn fill_bytes(&self, view: &mut ViewMut<'_>, byte: u8) -> Result<()> {
+        self.note(|| "fill".into(), || digest([view.len() as u64, u64::from(byte)]));
         match *self.0 {
             #[cfg(feature = "emulator")]
-            Kind::Emulated(_) => {
-                crate::emulator::fill(view, byte);
+            Kind::Emulated(ref emulator) => {
+                emulator.fill(view, byte);
                 Ok(())
             }
             #[cfg(feature = "cuda")]
@@ -143,6 +171,7 @@ impl Machine {
     ///
     /// When some of it failed.
     pub fn synchronize(&self) -> Result<()> {
+        self.refuse_while_capturing("synchronize")?;
         match *self.0 {
             #[cfg(feature = "emulator")]
             Kind::Emulated(_) => Ok(()),
@@ -174,6 +203,6 @@ impl Machine {
             }
             .map_err(|reason| Error::device(launch.kernel, reason))
         };
-        self.metered(|| launch.kernel.into(), queue)
+        self.metered(|| launch.kernel.into(), || numbers_of(launch, arguments), queue)
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 #[cfg(feature = "emulator")]
 use std::time::Instant;
 
+use crate::graph::Pass;
 use crate::machine::Kind;
 use crate::{Machine, Result};
 
@@ -64,6 +65,8 @@ pub(crate) struct Meter {
     launches: AtomicU64,
     flops: AtomicU64,
     profile: Mutex<Option<Profile>>,
+    /// Work that is being watched or captured.
+    pub(crate) pass: Mutex<Option<Pass>>,
 }
 
 #[derive(Default)]
@@ -127,6 +130,7 @@ impl Machine {
     ///
     /// When the device fails.
     pub fn mark(&self) -> Result<Mark> {
+        self.refuse_while_capturing("mark")?;
         match *self.0 {
             #[cfg(feature = "emulator")]
             Kind::Emulated(_) => Ok(Mark(At::Host(Instant::now()))),
@@ -161,18 +165,35 @@ impl Machine {
         Ok(costs)
     }
 
-    /// Queues something and counts it; times it while the machine is profiled.
+    /// Whether every kernel is timed.
+    pub fn is_profiled(&self) -> bool {
+        self.1.profile.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Counts what a graph did.
+    pub(crate) fn count(&self, counts: Counts) {
+        self.1.launches.fetch_add(counts.launches, Ordering::Relaxed);
+        self.1.flops.fetch_add(counts.flops, Ordering::Relaxed);
+    }
+
+    /// Counts no longer what came after `before` and was not done; says how much that was.
+    pub(crate) fn take_back(&self, before: Counts) -> Counts {
+        let launches = self.1.launches.swap(before.launches, Ordering::Relaxed) - before.launches;
+        let flops = self.1.flops.swap(before.flops, Ordering::Relaxed) - before.flops;
+        Counts { launches, flops }
+    }
+
+    /// Queues something and counts it; times it while the machine is profiled. `numbers` stands for
+    /// sizes and numbers that are handed over with it.
     pub(crate) fn metered(
         &self,
-        name: impl FnOnce() -> String,
+        name: impl Fn() -> String,
+        numbers: impl FnOnce() -> u64,
         queue: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
         self.1.launches.fetch_add(1, Ordering::Relaxed);
-        let is_profiled = {
-            let profile = self.1.profile.lock().unwrap_or_else(PoisonError::into_inner);
-            profile.is_some()
-        };
-        if !is_profiled {
+        self.note(&name, numbers);
+        if !self.is_profiled() || self.is_capturing() {
             return queue();
         }
         let before = self.mark()?;

@@ -173,7 +173,7 @@ pub struct Buffer {
 
 pub(crate) enum Memory {
     #[cfg(feature = "emulator")]
-    Emulated(crate::emulator::Guarded),
+    Emulated(std::sync::Arc<crate::emulator::Guarded>),
     #[cfg(feature = "cuda")]
     Cuda(crate::device::Allocation),
 }
@@ -265,12 +265,6 @@ impl Machine {
     pub fn upload_u32(&self, values: &[u32]) -> Result<Buffer> {
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_ne_bytes()).collect();
         self.upload(Type::U32, values.len(), &bytes)
-    }
-
-    /// Pointers on the device, as pairs of words: for kernels that work on many tensors.
-    pub(crate) fn upload_u64(&self, values: &[u64]) -> Result<Buffer> {
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_ne_bytes()).collect();
-        self.upload(Type::U32, 2 * values.len(), &bytes)
     }
 
     /// Waits for the device and reads floating-point numbers back.

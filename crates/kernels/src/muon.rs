@@ -2,9 +2,11 @@
 
 use crate::launch::args;
 use crate::newton_schulz::{Batch, orthogonalize};
-use crate::optimizer::bits;
+use crate::optimizer::{bits, kept_share};
 use crate::step_tables::{Description, Entry, check_common};
-use crate::{Buffer, Error, Machine, Polynomial, Result, StepTables, Type, View, ViewMut};
+use crate::{
+    Buffer, Error, Machine, Polynomial, Result, Schedule, StepTables, Type, View, ViewMut,
+};
 
 const NAME: &str = "muon";
 
@@ -51,7 +53,7 @@ pub struct MuonTensor<'a> {
 ///
 /// The update of each part is made orthogonal (see [`Polynomial`] for how closely) in bf16, and scaled
 /// by `√max(1, rows / columns)` of the part. Parts of equal shape go through the products together.
-/// `scale` and `sums` are as for [`adamw`](crate::adamw).
+/// `scale`, `schedule` and `sums` are as for [`adamw`](crate::adamw).
 ///
 /// # Errors
 ///
@@ -62,27 +64,14 @@ pub fn muon(
     tables: &mut StepTables,
     tensors: &mut [MuonTensor<'_>],
     scale: &View<'_>,
+    schedule: Option<&Schedule<'_>>,
     mut sums: Option<&mut ViewMut<'_>>,
 ) -> Result<()> {
     check_common(NAME, tensors.len(), scale, sums.as_deref())?;
-    for (idx, group) in groups(tensors)?.iter().enumerate() {
-        group.step(machine, tables, idx, scale, sums.as_deref_mut())?;
+    for (idx, group) in groups(tensors, schedule.is_some())?.iter().enumerate() {
+        group.step(machine, (&mut *tables, idx), scale, schedule, sums.as_deref_mut())?;
     }
     Ok(())
-}
-
-impl StepTables {
-    /// [`StepTables::write_adamw`] for [`muon`].
-    ///
-    /// # Errors
-    ///
-    /// As for [`muon`].
-    pub fn write_muon(&mut self, machine: &Machine, tensors: &[MuonTensor<'_>]) -> Result<()> {
-        for (idx, group) in groups(tensors)?.iter().enumerate() {
-            self.write(machine, idx, &group.description)?;
-        }
-        Ok(())
-    }
 }
 
 /// Matrices of one shape that are made orthogonal together.
@@ -96,12 +85,13 @@ impl Group {
     fn step(
         &self,
         machine: &Machine,
-        tables: &mut StepTables,
-        idx: usize,
+        (tables, idx): (&mut StepTables, usize),
         scale: &View<'_>,
+        schedule: Option<&Schedule<'_>>,
         sums: Option<&mut ViewMut<'_>>,
     ) -> Result<()> {
-        let table = tables.write(machine, idx, &self.description)?;
+        let schedule = schedule.map(|one| (one, false));
+        let table = tables.write(machine, idx, &self.description, schedule)?;
         let shares = table.shares(machine, sums.is_some())?;
         let shares_view = shares.as_ref().map(Buffer::view);
         let mut x = machine.scratch(Type::Bf16, self.batch.len())?;
@@ -115,7 +105,7 @@ impl Group {
                 &table.entries,
                 &table.first_blocks,
                 table.n_entries,
-                &table.settings,
+                &table.settings(),
                 scale,
                 &x.view_mut(),
                 &norms.view_mut(),
@@ -139,7 +129,7 @@ impl Group {
                 &table.entries,
                 &table.first_blocks,
                 table.n_entries,
-                &table.settings,
+                &table.settings(),
                 &x.view(),
                 shares_view.as_ref(),
             ];
@@ -150,7 +140,7 @@ impl Group {
 }
 
 /// Sorts the parts of all matrices by their shape and method, in order of appearance.
-fn groups(tensors: &[MuonTensor<'_>]) -> Result<Vec<Group>> {
+fn groups(tensors: &[MuonTensor<'_>], is_scheduled: bool) -> Result<Vec<Group>> {
     let mut groups: Vec<Group> = Vec::new();
     for (row, tensor) in tensors.iter().enumerate() {
         let rows = check(tensor, row)?;
@@ -166,7 +156,7 @@ fn groups(tensors: &[MuonTensor<'_>]) -> Result<Vec<Group>> {
         });
         let group = &mut groups[idx];
         let size = rows * columns;
-        let settings = tensor.settings.words(rows, columns);
+        let settings = tensor.settings.words(rows, columns, is_scheduled);
         for part in 0..parts {
             let values = part * size..(part + 1) * size;
             let entry = Entry {
@@ -215,10 +205,10 @@ fn check(tensor: &MuonTensor<'_>, row: usize) -> Result<usize> {
 
 impl MuonSettings {
     /// As `muon::Muon` in `cuda/muon.cuh`, for parts of a shape.
-    fn words(&self, rows: usize, columns: usize) -> [u32; 8] {
+    fn words(&self, rows: usize, columns: usize, is_scheduled: bool) -> [u32; 8] {
         let Self { learning_rate, momentum, nesterov, weight_decay, .. } = *self;
         let stretch = (rows as f64 / columns as f64).max(1.0).sqrt();
-        let keep = 1.0 - learning_rate * weight_decay;
+        let keep = kept_share(learning_rate * weight_decay, is_scheduled);
         let (old, new) = if nesterov { (momentum, 1.0 - momentum) } else { (1.0, 0.0) };
         [learning_rate * stretch, keep, momentum, old, new, 0.0, 0.0, 0.0].map(bits)
     }

@@ -2,7 +2,7 @@
 
 use crate::launch::args;
 use crate::step_tables::{Description, Entry, check_common};
-use crate::{Buffer, Machine, Result, StepTables, Type, View, ViewMut};
+use crate::{Buffer, Machine, Result, Schedule, StepTables, Type, View, ViewMut};
 
 const ADAMW: &str = "adamw";
 const LION: &str = "lion";
@@ -80,7 +80,9 @@ pub struct LionTensor<'a> {
 
 /// One AdamW step on every tensor, in place.
 ///
-/// `scale` is one f32, a factor on every gradient: below one when gradients are clipped. `sums`,
+/// `scale` is one f32, a factor on every gradient: below one when gradients are clipped. With a
+/// `schedule`, rates and the step's number are those that lie on the device, and settings that do not
+/// change make a step that can be captured. `sums`,
 /// where it is there, gets three f32 for each tensor: the sums of the squares of the gradient before
 /// `scale`, of the update, and of the values before it.
 ///
@@ -92,11 +94,12 @@ pub fn adamw(
     tables: &mut StepTables,
     tensors: &mut [AdamWTensor<'_>],
     scale: &View<'_>,
+    schedule: Option<&Schedule<'_>>,
     sums: Option<&mut ViewMut<'_>>,
 ) -> Result<()> {
     check_common(ADAMW, tensors.len(), scale, sums.as_deref())?;
-    let description = describe_adamw(tensors)?;
-    let table = tables.write(machine, 0, &description)?;
+    let description = describe_adamw(tensors, schedule.is_some())?;
+    let table = tables.write(machine, 0, &description, schedule.map(|one| (one, true)))?;
     let shares = table.shares(machine, sums.is_some())?;
     let is_cautious = tensors.iter().any(|tensor| tensor.settings.cautious_update);
     let kept = is_cautious.then(|| machine.zeros(Type::U32, tensors.len())).transpose()?;
@@ -113,7 +116,7 @@ pub fn adamw(
                 &table.entries,
                 &table.first_blocks,
                 table.n_entries,
-                &table.settings,
+                &table.settings(),
                 scale,
                 kept_view,
             ];
@@ -123,7 +126,7 @@ pub fn adamw(
             &table.entries,
             &table.first_blocks,
             table.n_entries,
-            &table.settings,
+            &table.settings(),
             scale,
             kept_view,
             shares_view,
@@ -134,7 +137,7 @@ pub fn adamw(
 }
 
 /// One Lion step on every tensor, in place: the update is the sign of `β₁ m + (1 - β₁) g`, and then
-/// `m = β₂ m + (1 - β₂) g`. `scale` and `sums` are as for [`adamw`].
+/// `m = β₂ m + (1 - β₂) g`. `scale`, `schedule` and `sums` are as for [`adamw`].
 ///
 /// # Errors
 ///
@@ -144,11 +147,12 @@ pub fn lion(
     tables: &mut StepTables,
     tensors: &mut [LionTensor<'_>],
     scale: &View<'_>,
+    schedule: Option<&Schedule<'_>>,
     sums: Option<&mut ViewMut<'_>>,
 ) -> Result<()> {
     check_common(LION, tensors.len(), scale, sums.as_deref())?;
-    let description = describe_lion(tensors)?;
-    let table = tables.write(machine, 0, &description)?;
+    let description = describe_lion(tensors, schedule.is_some())?;
+    let table = tables.write(machine, 0, &description, schedule.map(|one| (one, false)))?;
     let shares = table.shares(machine, sums.is_some())?;
     let shares_view = shares.as_ref().map(Buffer::view);
     // SAFETY: the table's addresses are those of views that were checked to be as long as it says,
@@ -159,7 +163,7 @@ pub fn lion(
             &table.entries,
             &table.first_blocks,
             table.n_entries,
-            &table.settings,
+            &table.settings(),
             scale,
             shares_view.as_ref(),
         ];
@@ -168,28 +172,7 @@ pub fn lion(
     table.sum(machine, shares.as_ref(), sums)
 }
 
-impl StepTables {
-    /// Writes what the next [`adamw`] with these tensors would write, and no more: after this, it
-    /// only launches, so that it can be captured, or a captured one replayed with new numbers.
-    ///
-    /// # Errors
-    ///
-    /// As for [`adamw`].
-    pub fn write_adamw(&mut self, machine: &Machine, tensors: &[AdamWTensor<'_>]) -> Result<()> {
-        self.write(machine, 0, &describe_adamw(tensors)?).map(drop)
-    }
-
-    /// [`StepTables::write_adamw`] for [`lion`].
-    ///
-    /// # Errors
-    ///
-    /// As for [`lion`].
-    pub fn write_lion(&mut self, machine: &Machine, tensors: &[LionTensor<'_>]) -> Result<()> {
-        self.write(machine, 0, &describe_lion(tensors)?).map(drop)
-    }
-}
-
-fn describe_adamw(tensors: &[AdamWTensor<'_>]) -> Result<Description> {
+fn describe_adamw(tensors: &[AdamWTensor<'_>], is_scheduled: bool) -> Result<Description> {
     let mut description = Description::default();
     for (row, tensor) in tensors.iter().enumerate() {
         let entry = Entry {
@@ -201,13 +184,13 @@ fn describe_adamw(tensors: &[AdamWTensor<'_>]) -> Result<Description> {
             offset: 0,
         };
         entry.check(ADAMW, &format!("tensor {row}"))?;
-        description.push(&entry, tensor.settings.words());
+        description.push(&entry, tensor.settings.words(is_scheduled));
         description.end_tensor(1, row);
     }
     Ok(description)
 }
 
-fn describe_lion(tensors: &[LionTensor<'_>]) -> Result<Description> {
+fn describe_lion(tensors: &[LionTensor<'_>], is_scheduled: bool) -> Result<Description> {
     let mut description = Description::default();
     for (row, tensor) in tensors.iter().enumerate() {
         let entry = Entry {
@@ -219,7 +202,7 @@ fn describe_lion(tensors: &[LionTensor<'_>]) -> Result<Description> {
             offset: 0,
         };
         entry.check(LION, &format!("tensor {row}"))?;
-        description.push(&entry, tensor.settings.words());
+        description.push(&entry, tensor.settings.words(is_scheduled));
         description.end_tensor(1, row);
     }
     Ok(description)
@@ -227,14 +210,14 @@ fn describe_lion(tensors: &[LionTensor<'_>]) -> Result<Description> {
 
 impl AdamWSettings {
     /// As `optimizer::AdamW` in `cuda/optimizer.cuh`.
-    fn words(&self) -> [u32; 8] {
+    fn words(&self, is_scheduled: bool) -> [u32; 8] {
         let Self { learning_rate, beta1, beta2, epsilon, weight_decay, step, .. } = *self;
         // The corrections of both moments move into the rate and into epsilon's place:
         // rate · (m / c1) / (√(v / c2) + ε), with c = 1 - betaᵗ.
         let step = i32::try_from(step).unwrap_or(i32::MAX);
         let [rate, keep, beta1, beta2, correct1, correct2, epsilon] = [
             learning_rate,
-            1.0 - learning_rate * weight_decay,
+            kept_share(learning_rate * weight_decay, is_scheduled),
             beta1,
             beta2,
             1.0 / (1.0 - beta1.powi(step)),
@@ -250,11 +233,17 @@ impl AdamWSettings {
 
 impl LionSettings {
     /// As `optimizer::Lion` in `cuda/optimizer.cuh`.
-    fn words(&self) -> [u32; 8] {
+    fn words(&self, is_scheduled: bool) -> [u32; 8] {
         let Self { learning_rate, beta1, beta2, weight_decay } = *self;
-        let keep = 1.0 - learning_rate * weight_decay;
+        let keep = kept_share(learning_rate * weight_decay, is_scheduled);
         [learning_rate, keep, beta1, beta2, 0.0, 0.0, 0.0, 0.0].map(bits)
     }
+}
+
+/// What a step that takes the share `decay` away leaves of a parameter; a schedule works that out from
+/// the share.
+pub(crate) fn kept_share(decay: f64, is_scheduled: bool) -> f64 {
+    if is_scheduled { decay } else { 1.0 - decay }
 }
 
 /// A number of a step, rounded to single precision.

@@ -1,9 +1,7 @@
 //! Sums, in two stages and a fixed order.
 
-use std::marker::PhantomData;
-
 use crate::launch::args;
-use crate::{Buffer, Error, Launch, Machine, Result, Type, View, ViewMut};
+use crate::{Error, Launch, Machine, Result, StepTables, Type, View, ViewMut};
 
 /// Threads of a block of the first stages, and of scaling.
 const THREADS: usize = 256;
@@ -13,7 +11,7 @@ const FINAL_THREADS: u32 = 1024;
 const FINAL_COLUMNS: usize = 32;
 /// Values that a block of [`sum`] adds up.
 const CHUNK: usize = 4096;
-/// Values that a block of [`Tensors::sum_of_squares`] adds up.
+/// Values that a block of [`sum_of_squares`] adds up.
 const TENSOR_CHUNK: usize = 32_768;
 /// Rows that a block of [`column_sums`] adds up, at least: four for each warp.
 const FEWEST_ROWS: usize = 32;
@@ -142,7 +140,8 @@ fn finish(
     }
 }
 
-/// Sum of the squares of all values of all tensors: the square of a gradient's norm.
+/// Sum of the squares of all values of all tensors: the square of a gradient's norm. `tables` is where
+/// they are written down on the device for one launch over all of them.
 ///
 /// # Shapes
 ///
@@ -153,58 +152,34 @@ fn finish(
 /// When a tensor holds integers, sizes do not fit, or there is no memory for partial sums.
 pub fn sum_of_squares(
     machine: &Machine,
+    tables: &mut StepTables,
     tensors: &[View<'_>],
     total: &mut ViewMut<'_>,
 ) -> Result<()> {
-    Tensors::new(machine, tensors)?.sum_of_squares(machine, total)
-}
-
-/// Where tensors lie, written down on the device: for one launch over all of them.
-///
-/// Writing it down waits for the device; who works on the same memory again and again keeps it.
-#[derive(Debug)]
-pub struct Tensors<'a> {
-    /// Two words of 64 bits for each chunk: address, and length and type.
-    table: Buffer,
-    n_chunks: usize,
-    tensors: PhantomData<View<'a>>,
-}
-
-impl<'a> Tensors<'a> {
-    /// Writes down where `tensors` lie, which are f32 or bf16.
-    ///
-    /// # Errors
-    ///
-    /// When a tensor holds integers or the device has no memory left.
-    pub fn new(machine: &Machine, tensors: &[View<'a>]) -> Result<Self> {
-        let mut words = Vec::new();
-        for tensor in tensors {
-            let is_bf16 = is_bf16("sum_of_squares", tensor.type_())?;
-            for start in (0..tensor.len()).step_by(TENSOR_CHUNK) {
-                let chunk = tensor.part(start..tensor.len().min(start + TENSOR_CHUNK));
-                words.extend([chunk.address(), 2 * chunk.len() as u64 + u64::from(is_bf16)]);
+    const NAME: &str = "sum_of_squares";
+    // Two words of 64 bits for each chunk: address, and length and type.
+    let mut words = Vec::new();
+    for tensor in tensors {
+        let is_bf16 = is_bf16(NAME, tensor.type_())?;
+        for start in (0..tensor.len()).step_by(TENSOR_CHUNK) {
+            let chunk = tensor.part(start..tensor.len().min(start + TENSOR_CHUNK));
+            let length = 2 * chunk.len() as u64 + u64::from(is_bf16);
+            for word in [chunk.address(), length] {
+                words.extend([word as u32, (word >> 32) as u32]);
             }
         }
-        let table = machine.upload_u64(&words)?;
-        Ok(Self { table, n_chunks: words.len() / 2, tensors: PhantomData })
     }
-
-    /// Sum of the squares of all values, to `total`, f32 `[1]`.
-    ///
-    /// # Errors
-    ///
-    /// When `total` does not fit or there is no memory for partial sums.
-    pub fn sum_of_squares(&self, machine: &Machine, total: &mut ViewMut<'_>) -> Result<()> {
-        let mut partials = machine.scratch(Type::F32, self.n_chunks)?;
-        let launch = Launch::line("square_chunks", self.n_chunks, THREADS as u32);
-        // SAFETY: the table has as many entries as there are blocks, each of memory that lives while
-        // `self` does; a block writes one partial sum, of which there are as many.
-        #[expect(unsafe_code, reason = "a launch")]
-        unsafe {
-            machine.launch(&launch, args![&self.table.view(), &partials.view_mut()])?;
-        }
-        finish(machine, "sum_of_squares", &partials.view(), total, 1.0)
+    let n_chunks = words.len() / 4;
+    let table = tables.write_words(machine, words)?;
+    let mut partials = machine.scratch(Type::F32, n_chunks)?;
+    let launch = Launch::line("square_chunks", n_chunks, THREADS as u32);
+    // SAFETY: the table has as many entries as there are blocks, each of memory that the caller lends;
+    // a block writes one partial sum, of which there are as many.
+    #[expect(unsafe_code, reason = "a launch")]
+    unsafe {
+        machine.launch(&launch, args![&table, &partials.view_mut()])?;
     }
+    finish(machine, NAME, &partials.view(), total, 1.0)
 }
 
 /// `x *= factor`, f32 or bf16; nothing is moved where the factor is 1.

@@ -19,8 +19,10 @@ const RANGE: usize = 4;
 /// One holds addresses and sizes of the tensors, and is written only when one of these changed; the
 /// other, 32 bytes a tensor, holds learning rates, bias corrections and the like, and is written in
 /// every step that changes one. Both stay where they are while the tensors keep their number and
-/// sizes, so that a captured step can be replayed after `write_adamw` and its like have rewritten
-/// the numbers.
+/// sizes.
+///
+/// A step that is captured wants tables of its own, [`StepTables::like`] those that it used before:
+/// addresses of a graph's memory are not those of the same work outside it.
 #[derive(Debug, Default)]
 pub struct StepTables {
     tables: Vec<Table>,
@@ -51,6 +53,15 @@ pub(crate) struct Entry<'a> {
     pub(crate) offset: usize,
 }
 
+/// Numbers of a step that lie on the device, so that one that was captured can change them.
+#[derive(Clone, Copy, Debug)]
+pub struct Schedule<'a> {
+    /// Factor on every learning rate; one f32.
+    pub rate: View<'a>,
+    /// Number of the step, counted from 1, in the place of the settings'; one f32, a whole number.
+    pub step: View<'a>,
+}
+
 /// The tables of one launch, before they are on the device.
 #[derive(Debug, Default)]
 pub(crate) struct Description {
@@ -68,7 +79,9 @@ pub(crate) struct Written<'a> {
     pub(crate) entries: View<'a>,
     pub(crate) first_blocks: View<'a>,
     pub(crate) n_entries: u32,
-    pub(crate) settings: View<'a>,
+    base: View<'a>,
+    /// Where the schedule has written the settings.
+    scheduled: Option<Buffer>,
     pub(crate) n_blocks: usize,
     ranges: View<'a>,
 }
@@ -143,12 +156,38 @@ impl StepTables {
         Self::default()
     }
 
-    /// Brings the table of one launch up to date.
+    /// Tables of the same sizes that nothing was written to yet.
+    ///
+    /// # Errors
+    ///
+    /// When the device has no memory left.
+    pub fn like(machine: &Machine, other: &Self) -> Result<Self> {
+        let kept = |kept: &Kept| {
+            let buffer = machine.zeros(Type::U32, kept.words.len())?;
+            Ok(Kept { words: vec![0; kept.words.len()], buffer: Some(buffer) })
+        };
+        let table = |table: &Table| {
+            Ok(Table { tensors: kept(&table.tensors)?, settings: kept(&table.settings)? })
+        };
+        Ok(Self { tables: other.tables.iter().map(table).collect::<Result<_>>()? })
+    }
+
+    /// Brings words that a launch over many tensors reads up to date.
+    pub(crate) fn write_words(&mut self, machine: &Machine, words: Vec<u32>) -> Result<View<'_>> {
+        if self.tables.is_empty() {
+            self.tables.push(Table::default());
+        }
+        self.tables[0].tensors.write(machine, words)
+    }
+
+    /// Brings the table of one launch up to date; `corrects` says whether settings hold corrections
+    /// that depend on the step's number.
     pub(crate) fn write(
         &mut self,
         machine: &Machine,
         idx: usize,
         description: &Description,
+        schedule: Option<(&Schedule<'_>, bool)>,
     ) -> Result<Written<'_>> {
         let Description { entries, first_blocks, ranges, settings, n_blocks } = description;
         let n_entries = first_blocks.len();
@@ -164,12 +203,16 @@ impl StepTables {
         }
         let table = &mut self.tables[idx];
         let tensors = table.tensors.write(machine, words)?;
-        let settings = table.settings.write(machine, settings.clone())?;
+        let base = table.settings.write(machine, settings.clone())?;
+        let scheduled = schedule
+            .map(|(schedule, corrects)| schedule.apply(machine, &base, corrects))
+            .transpose()?;
         Ok(Written {
             entries: tensors.part(0..entries.len()),
             first_blocks: tensors.part(entries.len()..entries.len() + n_entries + 1),
             n_entries: n_entries as u32,
-            settings,
+            base,
+            scheduled,
             n_blocks: *n_blocks as usize,
             ranges: tensors.part(n_words..tensors.len()),
         })
@@ -183,7 +226,7 @@ impl Kept {
             Some(buffer) if same_size && self.words == words => buffer,
             Some(mut buffer) if same_size => {
                 let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
-                machine.write_bytes(&mut buffer.view_mut(), &bytes)?;
+                machine.write_table(&mut buffer.view_mut(), &bytes)?;
                 buffer
             }
             _ => machine.upload_u32(&words)?,
@@ -193,7 +236,33 @@ impl Kept {
     }
 }
 
+impl Schedule<'_> {
+    /// Settings for this step.
+    fn apply(&self, machine: &Machine, base: &View<'_>, corrects: bool) -> Result<Buffer> {
+        const NAME: &str = "optimizer_schedule";
+        self.rate.expect(NAME, "rate", Type::F32, 1)?;
+        self.step.expect(NAME, "step", Type::F32, 1)?;
+        let n_entries = base.len() / SETTINGS;
+        let mut settings = machine.scratch(Type::U32, base.len())?;
+        let launch = Launch::line(NAME, n_entries.div_ceil(THREADS as usize), THREADS);
+        // SAFETY: both tables have so many entries; rate and step are one number each.
+        #[expect(unsafe_code, reason = "a launch")]
+        unsafe {
+            let (n_entries, corrects) = (n_entries as u32, u32::from(corrects));
+            let to = settings.view_mut();
+            let args = args![base, &to, n_entries, &self.rate, &self.step, corrects];
+            machine.launch(&launch, args)?;
+        }
+        Ok(settings)
+    }
+}
+
 impl Written<'_> {
+    /// The numbers of this step.
+    pub(crate) fn settings(&self) -> View<'_> {
+        self.scheduled.as_ref().map_or(self.base, Buffer::view)
+    }
+
     /// Room for each block's share of the sums, where sums are wanted.
     pub(crate) fn shares(&self, machine: &Machine, wanted: bool) -> Result<Option<Buffer>> {
         wanted.then(|| machine.scratch(Type::F32, 3 * self.n_blocks)).transpose()

@@ -167,8 +167,7 @@ fn step(
             settings: settings(idx),
         })
         .collect();
-    tables.write_muon(machine, &tensors).unwrap();
-    muon(machine, tables, &mut tensors, &scale.view(), Some(&mut sums.view_mut())).unwrap();
+    muon(machine, tables, &mut tensors, &scale.view(), None, Some(&mut sums.view_mut())).unwrap();
     machine.download(&sums.view()).unwrap()
 }
 
@@ -326,7 +325,7 @@ fn update(machine: &Machine, gradient: &Matrix, settings: MuonSettings) -> Matri
         columns,
         settings,
     };
-    muon(machine, &mut StepTables::new(), &mut [tensor], &scale.view(), None).unwrap();
+    muon(machine, &mut StepTables::new(), &mut [tensor], &scale.view(), None, None).unwrap();
     let stretch = (rows as f64 / columns as f64).max(1.0).sqrt();
     let factor = -1.0 / (settings.learning_rate * stretch);
     let moved = machine.download(&parameter.view()).unwrap();
@@ -379,7 +378,7 @@ fn what_does_not_fit_is_refused() {
                 settings,
             };
             let mut tables = StepTables::new();
-            let result = muon(&machine, &mut tables, &mut [tensor], &scale.view(), None);
+            let result = muon(&machine, &mut tables, &mut [tensor], &scale.view(), None, None);
             result.unwrap_err().to_string()
         };
         let with = |parts, iterations| MuonSettings { parts, iterations, ..SETTINGS };

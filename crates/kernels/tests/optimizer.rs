@@ -4,8 +4,8 @@
 mod support;
 
 use forerunner_kernels::{
-    AdamWSettings, AdamWTensor, Buffer, LionSettings, LionTensor, Machine, StepTables, Type, View,
-    adamw, lion,
+    AdamWSettings, AdamWTensor, Buffer, LionSettings, LionTensor, Machine, Schedule, StepTables,
+    Type, View, adamw, lion,
 };
 use support::{assert_close, machines, noise, rounded};
 
@@ -207,15 +207,21 @@ fn adamw_follows_the_definition() {
                     first: state.first.view_mut(),
                     second: state.second.view_mut(),
                     shadow: state.shadow.as_mut().map(Buffer::view_mut),
-                    settings: settings_of(idx, step),
+                    settings: match scheduled(step) {
+                        // What the device is told to make of it.
+                        true => AdamWSettings {
+                            learning_rate: 4.0 * settings_of(idx, step).learning_rate,
+                            step: 77,
+                            ..settings_of(idx, step)
+                        },
+                        false => settings_of(idx, step),
+                    },
                 })
                 .collect();
-            if step == 2 {
-                // Ahead of the step; it changes nothing of what the step does.
-                tables.write_adamw(&machine, &tensors).unwrap();
-            }
             let to = &mut sums.view_mut();
-            adamw(&machine, tables, &mut tensors, scale, Some(to)).unwrap();
+            let numbers = machine.upload_f32(Type::F32, &[0.25, step as f32]).unwrap();
+            let schedule = schedule(&numbers, step);
+            adamw(&machine, tables, &mut tensors, scale, schedule.as_ref(), Some(to)).unwrap();
             sums
         };
         let by_definition = |state: &mut State, gradient: &[f64], idx: usize, step: usize| {
@@ -224,6 +230,16 @@ fn adamw_follows_the_definition() {
         results.push(run(&machine, &mut tables, take_step, by_definition));
     }
     assert_same_on_emulators(&results);
+}
+
+/// Whether a step takes its rate and its number from the device.
+fn scheduled(step: usize) -> bool {
+    step == 2
+}
+
+fn schedule(numbers: &Buffer, step: usize) -> Option<Schedule<'_>> {
+    let at = |idx| numbers.view().part(idx..idx + 1);
+    scheduled(step).then(|| Schedule { rate: at(0), step: at(1) })
 }
 
 #[test]
@@ -253,14 +269,19 @@ fn lion_follows_the_definition() {
                     gradient: *gradient,
                     momentum: state.first.view_mut(),
                     shadow: state.shadow.as_mut().map(Buffer::view_mut),
-                    settings: settings(step),
+                    settings: match scheduled(step) {
+                        true => LionSettings {
+                            learning_rate: 4.0 * settings(step).learning_rate,
+                            ..settings(step)
+                        },
+                        false => settings(step),
+                    },
                 })
                 .collect();
-            if step == 3 {
-                tables.write_lion(&machine, &tensors).unwrap();
-            }
             let to = &mut sums.view_mut();
-            lion(&machine, tables, &mut tensors, scale, Some(to)).unwrap();
+            let numbers = machine.upload_f32(Type::F32, &[0.25, step as f32]).unwrap();
+            let schedule = schedule(&numbers, step);
+            lion(&machine, tables, &mut tensors, scale, schedule.as_ref(), Some(to)).unwrap();
             sums
         };
         let by_definition = |state: &mut State, gradient: &[f64], _: usize, step: usize| {
@@ -289,7 +310,7 @@ fn adamw_alone(
         shadow: None,
         settings,
     };
-    adamw(machine, tables, &mut [tensor], &scale.view(), None).unwrap();
+    adamw(machine, tables, &mut [tensor], &scale.view(), None, None).unwrap();
     machine.download(&state.parameter.view()).unwrap()
 }
 
@@ -318,7 +339,7 @@ fn tensors_may_start_anywhere() {
             shadow: Some(shadow_part),
             settings: PLAIN,
         };
-        adamw(&machine, &mut StepTables::new(), &mut [tensor], &scale.view(), None).unwrap();
+        adamw(&machine, &mut StepTables::new(), &mut [tensor], &scale.view(), None, None).unwrap();
         let got = machine.download(&parameter.view()).unwrap();
         assert_eq!(got[inner.clone()], want);
         assert_eq!([got[0], got[LEN + 1]], [7.0, 7.0], "around the parameter");
@@ -348,7 +369,7 @@ fn without_a_gradient_only_decay_moves() {
                 settings,
             };
             let mut tables = StepTables::new();
-            adamw(&machine, &mut tables, &mut [tensor], &scale.view(), None).unwrap();
+            adamw(&machine, &mut tables, &mut [tensor], &scale.view(), None, None).unwrap();
             let want: Vec<f64> = before.iter().map(|&p| f64::from(p * keep)).collect();
             assert_close("decay", &machine.download(&state.parameter.view()).unwrap(), &want, 1e-7);
             assert_eq!(machine.download(&state.second.view()).unwrap(), vec![0.0; 1003]);
@@ -373,7 +394,7 @@ fn without_epsilon_nothing_is_divided_by_what_is_not_there() {
             settings,
         };
         let to = Some(&mut sums.view_mut());
-        adamw(&machine, &mut StepTables::new(), &mut [tensor], &scale.view(), to).unwrap();
+        adamw(&machine, &mut StepTables::new(), &mut [tensor], &scale.view(), None, to).unwrap();
         let sums = machine.download(&sums.view()).unwrap();
         assert!(sums.iter().all(|sum| sum.is_finite()), "{sums:?}");
     }
@@ -385,7 +406,7 @@ fn nothing_to_do_is_done() {
         let scale = machine.upload_f32(Type::F32, &[1.0]).unwrap();
         let mut sums = machine.scratch(Type::F32, 0).unwrap();
         let to = Some(&mut sums.view_mut());
-        adamw(&machine, &mut StepTables::new(), &mut [], &scale.view(), to).unwrap();
+        adamw(&machine, &mut StepTables::new(), &mut [], &scale.view(), None, to).unwrap();
         assert!(adamw_alone(&machine, &mut StepTables::new(), 0, PLAIN).is_empty());
     }
 }
@@ -414,14 +435,14 @@ fn what_does_not_fit_is_refused() {
                 settings: PLAIN,
             };
             let mut tables = StepTables::new();
-            let error = adamw(&machine, &mut tables, &mut [tensor], &scale.view(), None);
+            let error = adamw(&machine, &mut tables, &mut [tensor], &scale.view(), None, None);
             let error = error.unwrap_err().to_string();
             assert!(error.starts_with("adamw: ") && error.contains(message), "{error}");
         }
         let scale = machine.zeros(Type::F32, 1).unwrap();
         let mut sums = machine.zeros(Type::F32, 2).unwrap();
         let to = Some(&mut sums.view_mut());
-        let error = lion(&machine, &mut StepTables::new(), &mut [], &scale.view(), to);
+        let error = lion(&machine, &mut StepTables::new(), &mut [], &scale.view(), None, to);
         let error = error.unwrap_err().to_string();
         assert_eq!(error, "lion: `sums` has 2 values of F32 where 0 of F32 were expected");
     }

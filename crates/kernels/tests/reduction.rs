@@ -3,7 +3,7 @@
 
 mod support;
 
-use forerunner_kernels::{Tensors, Type, column_sums, scale_by, sum, sum_of_squares};
+use forerunner_kernels::{StepTables, Type, column_sums, scale_by, sum, sum_of_squares};
 use support::{assert_close, machines, noise, rounded, rounded_all};
 
 /// Sums in single precision of numbers that cancel in part.
@@ -100,18 +100,15 @@ fn squares_of_many_tensors_add_up() {
         let want = tensors.iter().map(|(type_, values)| squares(values, *type_)).sum::<f64>()
             + squares(&tensors[2].1[3..20_000], Type::F32);
         let mut total = machine.scratch(Type::F32, 1).unwrap();
-        sum_of_squares(&machine, &views, &mut total.view_mut()).unwrap();
+        let mut tables = StepTables::new();
+        sum_of_squares(&machine, &mut tables, &views, &mut total.view_mut()).unwrap();
         assert_close("total", &machine.download(&total.view()).unwrap(), &[want], 1e-6);
-        // The same again, from a table that is kept.
-        let kept = Tensors::new(&machine, &views).unwrap();
-        for _ in 0..2 {
-            let mut again = machine.scratch(Type::F32, 1).unwrap();
-            kept.sum_of_squares(&machine, &mut again.view_mut()).unwrap();
-            let both = [again, total].map(|total| machine.download(&total.view()).unwrap());
-            assert_eq!(both[0], both[1]);
-            [total] = [machine.upload_f32(Type::F32, &both[0]).unwrap()];
-        }
-        sum_of_squares(&machine, &[], &mut total.view_mut()).unwrap();
+        // The same again, from the table that is there.
+        let mut again = machine.scratch(Type::F32, 1).unwrap();
+        sum_of_squares(&machine, &mut tables, &views, &mut again.view_mut()).unwrap();
+        let both = [&again, &total].map(|total| machine.download(&total.view()).unwrap());
+        assert_eq!(both[0], both[1]);
+        sum_of_squares(&machine, &mut tables, &[], &mut total.view_mut()).unwrap();
         assert_eq!(machine.download(&total.view()).unwrap(), [0.0], "of nothing");
     }
 }
@@ -146,7 +143,9 @@ fn no_bit_depends_on_the_order_of_threads() {
         let mut totals = machine.scratch(Type::F32, 2).unwrap();
         column_sums(&machine, (500, 264), &x.view(), &mut sums.view_mut(), false).unwrap();
         sum(&machine, &x.view(), &mut totals.view_mut().part(0..1), 1.0).unwrap();
-        sum_of_squares(&machine, &[x.view()], &mut totals.view_mut().part(1..2)).unwrap();
+        let (mut tables, mut totals_view) = (StepTables::new(), totals.view_mut());
+        let to = &mut totals_view.part(1..2);
+        sum_of_squares(&machine, &mut tables, &[x.view()], to).unwrap();
         let results = [sums, totals].map(|buffer| machine.download(&buffer.view()).unwrap());
         results.concat().iter().map(|value| value.to_bits()).collect::<Vec<u32>>()
     };
@@ -183,7 +182,7 @@ fn what_does_not_fit_is_refused() {
             "sum: integers where f32 or bf16 were expected",
         );
         refused(
-            sum_of_squares(&machine, &[integers.view()], to),
+            sum_of_squares(&machine, &mut StepTables::new(), &[integers.view()], to),
             "sum_of_squares: integers where f32 or bf16 were expected",
         );
         refused(

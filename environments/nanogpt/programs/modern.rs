@@ -231,78 +231,100 @@ enum State {
     Adam(Moments),
 }
 
-struct Optimizer {
+/// What training changes.
+struct Trainer<'a> {
+    model: &'a Gpt,
+    params: &'a Params,
     states: Vec<State>,
+    /// Gradients of the parts of a batch so far, added up, and their loss.
+    gradients: Vec<Var>,
+    loss: Var, // ()
     /// Gradients are taken as they are.
     one: Tensor,
 }
 
-impl Optimizer {
-    fn new(params: &Params) -> Result<Self> {
+impl<'a> Trainer<'a> {
+    fn new(model: &'a Gpt, params: &'a Params) -> Result<Self> {
         let state = |parameter: &Parameter| match parameter.name.starts_with("block") {
             true => State::Muon(Momentum::zeros_like(&parameter.var)),
             false => State::Adam(Moments::zeros_like(&parameter.var)),
         };
-        Ok(Self { states: params.iter().map(state).collect(), one: Tensor::ones(())? })
-    }
-
-    /// Takes the step counted `step_idx` from zero, at a share `rate` of the learning rates.
-    fn step(
-        &mut self,
-        params: &Params,
-        gradients: &[Tensor],
-        step_idx: usize,
-        rate: f64,
-    ) -> Result<()> {
-        let (mut by_muon, mut by_adam) = (Vec::new(), Vec::new());
-        let of_each = params.iter().zip(gradients).zip(&mut self.states);
-        for ((Parameter { name, var: parameter }, gradient), state) in of_each {
-            match state {
-                State::Muon(momentum) => {
-                    let settings = Muon {
-                        learning_rate: MUON_RATE * rate,
-                        momentum: MUON_MOMENTUM,
-                        nesterov: true,
-                        weight_decay: 0.0,
-                        iterations: MUON_ITERATIONS,
-                        // Queries, keys and values are three matrices that share a product.
-                        parts: if name.ends_with("qkv") { 3 } else { 1 },
-                        polynomial: Polynomial::Quintic,
-                    };
-                    by_muon.push(MuonStep { parameter, gradient, momentum, settings });
-                }
-                State::Adam(moments) => {
-                    let settings = AdamW {
-                        learning_rate: TABLE_RATE * rate,
-                        beta1: BETA1,
-                        beta2: BETA2,
-                        epsilon: EPSILON,
-                        weight_decay: 0.0,
-                        step: step_idx + 1,
-                    };
-                    let caution = Caution::default();
-                    by_adam.push(AdamWStep { parameter, gradient, moments, settings, caution });
-                }
-            }
-        }
-        muon_all(&mut by_muon, &self.one)?;
-        adamw_all(&mut by_adam, &self.one)
+        let zeros = |parameter: &Parameter| Var::new(&Tensor::zeros(parameter.var.dims())?);
+        Ok(Self {
+            model,
+            params,
+            states: params.iter().map(state).collect(),
+            gradients: params.iter().map(zeros).collect::<Result<_>>()?,
+            loss: Var::new(&Tensor::zeros(())?)?,
+            one: Tensor::ones(())?,
+        })
     }
 }
 
-/// Adds the gradients of a part of a batch, in the order of the parameters, to those of earlier
-/// parts.
-fn add_up(sums: &mut Vec<Tensor>, params: &Params, gradients: &Gradients) -> Result<()> {
-    for (parameter_idx, parameter) in params.iter().enumerate() {
+/// Adds loss and gradients of a part of a batch to those of earlier parts.
+fn add_up(
+    trainer: &mut Trainer<'_>,
+    [inputs, targets]: [&Tokens; 2], // (B, T) each
+    []: [&Tensor; 0],
+) -> Result<[Tensor; 0]> {
+    let loss = trainer.model.loss(inputs, targets)?; // ()
+    let gradients = loss.backward()?;
+    let share = PART as f64 / BATCH as f64;
+    for (parameter, sum) in trainer.params.iter().zip(&trainer.gradients) {
         let Some(gradient) = gradients.get(&parameter.var) else {
             bail!("parameter `{}` has no part in the loss", parameter.name);
         };
-        match sums.get_mut(parameter_idx) {
-            Some(sum) => *sum = (&*sum + gradient)?,
-            None => sums.push(gradient),
+        sum.accumulate(&gradient, share)?;
+    }
+    trainer.loss.accumulate(&loss, share)?;
+    Ok([])
+}
+
+/// Takes a step along what was added up, at a share `rate` of the learning rates; returns the loss.
+fn update(
+    trainer: &mut Trainer<'_>,
+    []: [&Tokens; 0],
+    [rate, step]: [&Tensor; 2], // () each
+) -> Result<[Tensor; 1]> {
+    let (mut by_muon, mut by_adam) = (Vec::new(), Vec::new());
+    let of_each = trainer.params.iter().zip(&trainer.gradients).zip(&mut trainer.states);
+    for ((Parameter { name, var: parameter }, gradient), state) in of_each {
+        match state {
+            State::Muon(momentum) => {
+                let settings = Muon {
+                    learning_rate: MUON_RATE,
+                    momentum: MUON_MOMENTUM,
+                    nesterov: true,
+                    weight_decay: 0.0,
+                    iterations: MUON_ITERATIONS,
+                    // Queries, keys and values are three matrices that share a product.
+                    parts: if name.ends_with("qkv") { 3 } else { 1 },
+                    polynomial: Polynomial::Quintic,
+                };
+                by_muon.push(MuonStep { parameter, gradient, momentum, settings });
+            }
+            State::Adam(moments) => {
+                let settings = AdamW {
+                    learning_rate: TABLE_RATE,
+                    beta1: BETA1,
+                    beta2: BETA2,
+                    epsilon: EPSILON,
+                    weight_decay: 0.0,
+                    step: 1, // `step` counts
+                };
+                let caution = Caution::default();
+                by_adam.push(AdamWStep { parameter, gradient, moments, settings, caution });
+            }
         }
     }
-    Ok(())
+    let scalars = Scalars { gradient: &trainer.one, schedule: Some((rate, step)) };
+    muon_all(&mut by_muon, scalars)?;
+    adamw_all(&mut by_adam, scalars)?;
+    let loss = (&*trainer.loss + 0.0)?; // a copy
+    for sum in trainer.gradients.iter().chain([&trainer.loss]) {
+        sum.fill(0.0)?;
+    }
+    Ok([loss])
 }
 
 // ------------------------------------------------------------------------------------- schedule
@@ -318,23 +340,23 @@ fn rate(step_idx: usize) -> f64 {
 // ------------------------------------------------------------------------------------- training
 
 fn train(model: &Gpt, params: &Params, run: &mut Training) -> Result<()> {
-    let mut optimizer = Optimizer::new(params)?;
+    let mut trainer = Trainer::new(model, params)?;
+    // On a GPU, graphs that are recorded once and replayed.
+    let (mut add_up, mut update) = (Captured::new(add_up), Captured::new(update));
     for step_idx in 0..STEPS {
         let Batch { inputs, targets } = run.batch(BATCH, LENGTH)?; // (BATCH, T) each
 
-        let (mut gradients, mut mean) = (Vec::new(), Tensor::zeros(())?);
         for start in (0..BATCH).step_by(PART) {
             let inputs = inputs.sequences(start, PART)?; // (B, T)
             let targets = targets.sequences(start, PART)?; // (B, T)
-            let share = PART as f64 / BATCH as f64;
-            let loss = run.section("forward", || model.loss(&inputs, &targets)? * share)?; // ()
-            mean = (mean + loss.detach())?;
-            run.section("backward", || add_up(&mut gradients, params, &loss.backward()?))?;
+            let of_part = [&inputs, &targets];
+            run.section("gradients", || add_up.run(&mut trainer, of_part, []))?;
         }
-        run.record("train_loss", step_idx, &mean)?; // a loss that explodes ends the run here
-
         let rate = rate(step_idx);
-        run.section("optimizer", || optimizer.step(params, &gradients, step_idx, rate))?;
+        let numbers = [rate, step_idx as f64 + 1.0];
+        let [loss] = run.section("optimizer", || update.run(&mut trainer, [], numbers))?;
+
+        run.record("train_loss", step_idx, &loss)?; // a loss that explodes ends the run here
         if step_idx % RECORD_EVERY == 0 {
             run.record("rate", step_idx, rate)?;
         }

@@ -229,5 +229,9 @@ pub(crate) fn describe_training(
         let by = printable(if by.is_empty() { "nothing" } else { by }, 80);
         let text = format!("seconds of the device, by {by}");
         telemetry.facts.insert("operations".into(), text);
+        let graphs = log.device().map_or("", |device| &device.graphs);
+        if !graphs.is_empty() {
+            telemetry.facts.insert("graphs".into(), printable(graphs, 300));
+        }
     }
 }

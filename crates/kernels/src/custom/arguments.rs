@@ -49,6 +49,15 @@ impl CustomArgument<'_> {
         .word()
     }
 
+    /// The number that is handed over; 1 for memory, wherever it lies.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn number(&self) -> u64 {
+        match self {
+            Self::Read(_) | Self::Written(_) => 1,
+            number => number.word(),
+        }
+    }
+
     fn fits(&self, parameter: Parameter) -> bool {
         match self {
             Self::Read(_) | Self::Written(_) => parameter == Parameter::Pointer,

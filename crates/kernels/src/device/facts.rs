@@ -1,6 +1,7 @@
 //! What a device says of itself.
 
 use std::ffi::c_int;
+use std::sync::atomic::Ordering;
 
 use cudarc::driver::sys::{
     self, CUdevice_attribute, CUevent_flags, CUmemPool_attribute, CUmemoryPool,
@@ -38,7 +39,7 @@ impl Device {
     }
 
     /// The pool that allocations in stream order come from.
-    fn pool(&self) -> Result<CUmemoryPool> {
+    pub(super) fn pool(&self) -> Result<CUmemoryPool> {
         let device = self.stream.context().cu_device();
         // SAFETY: the device is that of a living context.
         unsafe { result::device::get_mem_pool(device) }.map_err(failed("get_mem_pool"))
@@ -52,6 +53,8 @@ impl Device {
         unsafe { sys::cuMemPoolGetAttribute(pool, what, (&raw mut bytes).cast()) }
             .result()
             .map_err(failed("cuMemPoolGetAttribute"))?;
-        Ok(bytes)
+        let earlier = self.earlier_peak.load(Ordering::Relaxed);
+        // Graphs and the pool may have had theirs at different times: at most this much.
+        Ok(earlier.max(bytes + self.graph_bytes()?))
     }
 }

@@ -115,10 +115,10 @@ impl Products {
 }
 
 impl Device {
-    pub(crate) fn gemm(&self, product: Gemm<'_>) -> Result<()> {
-        let Gemm { m, n, k, batch, a, b, to, to_stride, accumulate, scale, plus, epilogue } =
-            product;
-        let (code, bias, kept) = match &epilogue {
+    pub(crate) fn gemm(&self, product: &Gemm<'_>) -> Result<()> {
+        let &Gemm { m, n, k, batch, a, b, to_stride, accumulate, scale, plus, .. } = product;
+        let Gemm { to, epilogue, .. } = product;
+        let (code, bias, kept) = match epilogue {
             Epilogue::None => (sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_DEFAULT, 0, 0),
             Epilogue::Bias(bias) => {
                 (sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS, bias.address(), 0)

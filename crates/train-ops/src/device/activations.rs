@@ -3,7 +3,7 @@
 use candle_core::{D, DType, Result, Tensor, bail};
 use forerunner_kernels::{self as kernels, Activation};
 
-use super::memory::{dense, empty, view, view_mut, wrapped};
+use super::memory::{cast, dense, empty, view, view_mut, wrapped};
 use super::tape::{Gradient, step1};
 use super::{Traced, place};
 
@@ -45,7 +45,7 @@ fn each(x: &Traced, activation: Activation) -> Result<Traced> {
         .map_err(wrapped)?;
     let dtype = x.value().dtype();
     Ok(step1(&[x], y, move |dy| {
-        let dy = dense(&dy.tensor().to_dtype(DType::BF16)?)?;
+        let dy = dense(&cast(dy.tensor(), DType::BF16)?)?;
         let dx = empty(&place, values.shape(), DType::BF16)?;
         let (x, dy, mut to) = (view(&values)?, view(&dy)?, view_mut(&dx)?);
         kernels::activation_backward(&place.machine, activation, &x, &dy, &mut to)
@@ -76,7 +76,7 @@ pub fn swiglu(x: &Traced) -> Result<Traced> {
         .map_err(wrapped)?;
     let dtype = x.value().dtype();
     Ok(step1(&[x], y, move |dy| {
-        let dy = dense(&dy.tensor().to_dtype(DType::BF16)?)?;
+        let dy = dense(&cast(dy.tensor(), DType::BF16)?)?;
         let dx = empty(&place, values.shape(), DType::BF16)?;
         let (x, dy, mut to) = (view(&values)?, view(&dy)?, view_mut(&dx)?);
         kernels::swiglu_backward(&place.machine, sizes, &x, &dy, &mut to).map_err(wrapped)?;
@@ -86,5 +86,5 @@ pub fn swiglu(x: &Traced) -> Result<Traced> {
 
 /// The one gradient, in the type of the input.
 fn found(dx: &Tensor, dtype: DType) -> Result<Vec<Option<Gradient>>> {
-    Ok(vec![Some(Gradient::new(dx.to_dtype(dtype)?))])
+    Ok(vec![Some(Gradient::new(cast(dx, dtype)?))])
 }

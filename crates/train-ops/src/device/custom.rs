@@ -5,7 +5,7 @@
 use candle_core::{DType, Result, Shape, Tensor, bail};
 use forerunner_kernels::{CustomArgument, CustomKernel, CustomKernels, CustomSource, Grid};
 
-use super::memory::{dense, empty, view, view_mut, wrapped};
+use super::memory::{cast, dense, empty, view, view_mut, wrapped};
 use super::tape::{Gradient, step};
 use super::{Place, Traced, place};
 
@@ -79,7 +79,7 @@ pub fn custom_kernel(
     let (kept, numbers) = (results.clone(), numbers.to_vec());
     Ok(step(&inputs, results, move |gradients| {
         let arrived = |(gradient, result): (&Option<Gradient>, &Tensor)| match gradient {
-            Some(gradient) => dense(&gradient.tensor().to_dtype(result.dtype())?),
+            Some(gradient) => dense(&cast(gradient.tensor(), result.dtype())?),
             None => result.zeros_like(),
         };
         let arrived: Vec<Tensor> =
@@ -89,7 +89,7 @@ pub fn custom_kernel(
         let read: Vec<Tensor> = values.into_iter().chain(kept).chain(arrived).collect();
         launch(&place, &backward, &read, &found, &numbers)?;
         let passed = |(found, wanted): (Tensor, Option<DType>)| match wanted {
-            Some(dtype) => Ok(Some(Gradient::new(found.to_dtype(dtype)?))),
+            Some(dtype) => Ok(Some(Gradient::new(cast(&found, dtype)?))),
             None => Ok(None),
         };
         found.into_iter().zip(wanted).map(passed).collect()
@@ -100,7 +100,7 @@ pub fn custom_kernel(
 fn values_as(input: &Traced, dtype: DType) -> Result<Tensor> {
     match known(dtype)? {
         DType::BF16 => input.in_bf16(),
-        dtype => dense(&input.value().to_dtype(dtype)?),
+        dtype => dense(&cast(input.value(), dtype)?),
     }
 }
 

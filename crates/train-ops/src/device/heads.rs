@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Result, Tensor, bail};
 use forerunner_kernels::{self as kernels, AttentionSizes, QkSizes, RotarySizes};
 
-use super::memory::{dense, empty, view, view_mut, wrapped};
+use super::memory::{cast, dense, empty, view, view_mut, wrapped};
 use super::tape::{Gradient, step1};
 use super::{Place, Traced, place};
 use crate::heads::head_width;
@@ -177,10 +177,10 @@ fn rotary_table(place: &Place, length: usize, head_width: usize, base: f64) -> R
 }
 
 fn in_bf16(gradient: &Gradient) -> Result<Tensor> {
-    dense(&gradient.tensor().to_dtype(DType::BF16)?)
+    dense(&cast(gradient.tensor(), DType::BF16)?)
 }
 
 /// The one gradient, in the type of the input.
 fn found(dqkv: &Tensor, dtype: DType) -> Result<Vec<Option<Gradient>>> {
-    Ok(vec![Some(Gradient::new(dqkv.to_dtype(dtype)?))])
+    Ok(vec![Some(Gradient::new(cast(dqkv, dtype)?))])
 }

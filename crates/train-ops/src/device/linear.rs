@@ -5,7 +5,7 @@ use forerunner_kernels::{
     Activation, Epilogue, Gemm, Operand, activation_backward, column_sums, gemm,
 };
 
-use super::memory::{dense, empty, view, view_mut, wrapped};
+use super::memory::{cast, dense, empty, view, view_mut, wrapped};
 use super::tape::{Gradient, step1};
 use super::{Place, Traced, place};
 
@@ -78,7 +78,7 @@ fn layer(x: &Traced, weight: &Traced, bias: Option<&Traced>, with_gelu: bool) ->
     let wanted: Vec<Option<DType>> =
         needed.iter().map(|input| input.is_traced().then(|| input.value().dtype())).collect();
     let backward = move |gradient: &Gradient| {
-        let mut dy = dense(&gradient.tensor().to_dtype(DType::BF16)?)?;
+        let mut dy = dense(&cast(gradient.tensor(), DType::BF16)?)?;
         if let Some(before) = &before {
             let to = empty(&place, dy.shape(), DType::BF16)?;
             let (x, dy_view, mut dx) = (view(before)?, view(&dy)?, view_mut(&to)?);
@@ -122,7 +122,7 @@ fn of_input(
     let (dy, weights) = (Operand::plain(view(dy)?), Operand::plain(view(weights)?));
     let product = Gemm::new((rows, inputs, outputs), dy, weights, view_mut(&dx)?);
     gemm(&place.machine, product).map_err(wrapped)?;
-    Ok(Gradient::new(dx.to_dtype(dtype)?))
+    Ok(Gradient::new(cast(&dx, dtype)?))
 }
 
 /// `dw = dyᵀ x`, in f32.
@@ -137,7 +137,7 @@ fn of_weight(
     let (dy, values) = (Operand::transposed(view(dy)?), Operand::plain(view(values)?));
     let product = Gemm::new((outputs, inputs, rows), dy, values, view_mut(&dw)?);
     gemm(&place.machine, product).map_err(wrapped)?;
-    Ok(Gradient::new(dw.to_dtype(dtype)?))
+    Ok(Gradient::new(cast(&dw, dtype)?))
 }
 
 /// `db`: the sum of `dy` over rows.
@@ -150,5 +150,5 @@ fn of_bias(
     let db = empty(place, outputs, DType::F32)?;
     column_sums(&place.machine, (rows, outputs), &view(dy)?, &mut view_mut(&db)?, false)
         .map_err(wrapped)?;
-    Ok(Gradient::new(db.to_dtype(dtype)?))
+    Ok(Gradient::new(cast(&db, dtype)?))
 }

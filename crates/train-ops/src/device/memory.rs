@@ -9,7 +9,7 @@ use candle_core::{
 use forerunner_kernels::{Type, View, ViewMut};
 use std::cell::Cell;
 
-use super::Place;
+use super::{Place, graph, place};
 
 /// A new tensor that is not written yet.
 ///
@@ -17,30 +17,127 @@ use super::Place;
 /// is found out.
 pub(super) fn empty(place: &Place, shape: impl Into<Shape>, dtype: DType) -> Result<Tensor> {
     let shape = shape.into();
-    match &place.device {
+    let tensor = match &place.device {
         Device::Cpu => Tensor::full(f32::NAN, shape, &Device::Cpu)?.to_dtype(dtype),
         // SAFETY: any bits are a value, and kernels write whole results, which their tests check.
         device => unsafe { Tensor::empty(shape, dtype, device) },
+    }?;
+    graph::made(&tensor);
+    Ok(tensor)
+}
+
+/// A new tensor, f32, of one value.
+pub(super) fn filled(place: &Place, shape: impl Into<Shape>, value: f32) -> Result<Tensor> {
+    let tensor = empty(place, shape, DType::F32)?;
+    forerunner_kernels::fill(&place.machine, &mut view_mut(&tensor)?, value).map_err(wrapped)?;
+    Ok(tensor)
+}
+
+/// The same values in another type.
+pub(super) fn cast(tensor: &Tensor, dtype: DType) -> Result<Tensor> {
+    let known = match (tensor.dtype(), dtype) {
+        (from, to) if from == to => return Ok(tensor.clone()),
+        (DType::F32, DType::BF16) => forerunner_kernels::round_to_bf16,
+        (DType::BF16, DType::F32) => forerunner_kernels::widen,
+        _ => return by_candle(&[tensor], move |x| x[0].to_dtype(dtype)),
+    };
+    let place = place()?;
+    let from = dense(tensor)?;
+    let to = empty(&place, from.shape(), dtype)?;
+    known(&place.machine, &mut view_mut(&to)?, &view(&from)?).map_err(wrapped)?;
+    Ok(to)
+}
+
+/// What candle makes of tensors. On a device its kernels are queued, and captured, like ours; on the
+/// emulator candle computes at once, and is told to do so again when a graph runs.
+///
+/// # Errors
+///
+/// When the function fails.
+pub fn by_candle(
+    inputs: &[&Tensor],
+    function: impl Fn(&[Tensor]) -> Result<Tensor> + Send + 'static,
+) -> Result<Tensor> {
+    let all = all_by_candle(inputs, move |inputs| Ok(vec![Some(function(inputs)?)]))?;
+    match all.into_iter().next().flatten() {
+        Some(result) => Ok(result),
+        None => bail!("a function of one result has one"),
     }
+}
+
+/// [`by_candle`] with several results, some of which may be missing.
+pub(super) fn all_by_candle(
+    inputs: &[&Tensor],
+    function: impl Fn(&[Tensor]) -> Result<Vec<Option<Tensor>>> + Send + 'static,
+) -> Result<Vec<Option<Tensor>>> {
+    let inputs: Vec<Tensor> = inputs.iter().map(|&input| input.clone()).collect();
+    let results = function(&inputs)?;
+    if !graph::is_capturing() {
+        return Ok(results);
+    }
+    let place = place()?;
+    inputs.iter().for_each(graph::used);
+    let is_view = |result: &Tensor| {
+        let address = storage_address(result).ok();
+        address.is_some() && inputs.iter().any(|input| storage_address(input).ok() == address)
+    };
+    let mut fixed = Vec::with_capacity(results.len());
+    for result in results {
+        fixed.push(match result {
+            Some(result) if !is_view(&result) => {
+                let owned = place.device.is_cpu();
+                let result = if owned { result.force_contiguous()? } else { result };
+                graph::made(&result);
+                Some(result)
+            }
+            view => view,
+        });
+    }
+    #[cfg(feature = "emulator")]
+    if place.device.is_cpu() {
+        let (to, machine) = (fixed.clone(), place.machine.clone());
+        place.machine.record_on_host(move || {
+            let again = || {
+                for (to, from) in to.iter().zip(function(&inputs)?) {
+                    let (Some(to), Some(from)) = (to, from) else { continue };
+                    if storage_address(to)? != storage_address(&from)? {
+                        let from = from.contiguous()?;
+                        machine.copy(&mut view_mut(to)?, &view(&from)?).map_err(wrapped)?;
+                    }
+                }
+                Ok::<_, Error>(())
+            };
+            again().map_err(|error| forerunner_kernels::Error::shape("candle", error.to_string()))
+        });
+    }
+    Ok(fixed)
 }
 
 /// The same values one after the other, from an address on that wide accesses may start at: a view of
 /// a part of a tensor may begin anywhere.
 pub(super) fn dense(tensor: &Tensor) -> Result<Tensor> {
     let offset = tensor.layout().start_offset() * tensor.dtype().size_in_bytes();
-    if offset.is_multiple_of(16) { tensor.contiguous() } else { tensor.force_contiguous() }
+    if offset.is_multiple_of(16) && tensor.is_contiguous() {
+        return Ok(tensor.clone());
+    }
+    by_candle(&[tensor], |x| x[0].force_contiguous())
+}
+
+/// Where a tensor's storage begins, which its views share.
+pub(super) fn storage_address(tensor: &Tensor) -> Result<u64> {
+    match &*tensor.storage_and_layout().0 {
+        Storage::Cpu(storage) => cpu_address(storage),
+        #[cfg(feature = "cuda")]
+        Storage::Cuda(storage) => cuda::address(storage),
+        _ => bail!("a tensor of shape {:?} is on no device of ours", tensor.shape()),
+    }
 }
 
 /// The memory of a contiguous tensor, to be read.
 pub(super) fn view(tensor: &Tensor) -> Result<View<'_>> {
-    let (storage, layout) = tensor.storage_and_layout();
-    let (offset, type_) = place_of(tensor.dtype(), layout)?;
-    let base = match &*storage {
-        Storage::Cpu(storage) => cpu_address(storage)?,
-        #[cfg(feature = "cuda")]
-        Storage::Cuda(storage) => cuda::address(storage)?,
-        _ => bail!("a tensor of shape {:?} is on no device of ours", tensor.shape()),
-    };
+    let (offset, type_) = place_of(tensor.dtype(), tensor.layout())?;
+    let base = storage_address(tensor)?;
+    graph::used(tensor);
     // SAFETY: the tensor keeps its storage while the view borrows it, and holds as many values. Work
     // queued on the device is done in order, frees included.
     Ok(unsafe { View::foreign(base + offset, tensor.elem_count(), type_) })
@@ -52,6 +149,7 @@ pub(super) fn view_mut(tensor: &Tensor) -> Result<ViewMut<'_>> {
     let (offset, type_) = place_of(tensor.dtype(), tensor.layout())?;
     let address = AddressMut(Cell::new(0));
     tensor.inplace_op1(&address)?;
+    graph::used(tensor);
     // SAFETY: as above; the address comes from a mutable borrow, and whoever calls this does not
     // read the tensor before the kernel is queued.
     Ok(unsafe { ViewMut::foreign(address.0.get() + offset, tensor.elem_count(), type_) })

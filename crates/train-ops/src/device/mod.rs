@@ -12,6 +12,7 @@
 mod activations;
 mod custom;
 mod generic;
+mod graph;
 mod heads;
 mod linear;
 mod memory;
@@ -24,11 +25,13 @@ mod warm_up;
 
 pub use activations::{gelu, relu_squared, softcap, swiglu};
 pub use custom::{CustomLaunch, Number, custom_kernel, custom_kernels};
-pub use generic::{add, generic, sum_of_squares, sum_of_squares_all};
+pub use generic::{add, affine, generic, sum_of_squares, sum_of_squares_all};
+pub use graph::{Captured, Watched, copy_of, copy_to, full, is_capturing, refuse_while_capturing};
 pub use heads::{causal_attention, qk_norm, rotary, windowed_attention};
 pub use linear::{linear, linear_gelu, linear_no_bias};
+pub use memory::by_candle;
 pub use norms::{layer_norm, residual_layer_norm, residual_rms_norm, rms_norm, rms_norm_plain};
-pub use optimizers::{OptimizerState, Squares, Step, adamw, lion, muon};
+pub use optimizers::{OptimizerState, Scalars, Squares, Step, adamw, lion, muon};
 pub use place::{Place, place, use_place};
 pub use tape::{Gradients, Traced};
 pub use tokens::{cross_entropy, embedding, head_loss, softcapped_head_loss, token_losses};

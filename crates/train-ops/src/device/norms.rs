@@ -3,7 +3,7 @@
 use candle_core::{D, DType, Result, Tensor, bail};
 use forerunner_kernels as kernels;
 
-use super::memory::{dense, empty, view, view_mut, wrapped};
+use super::memory::{cast, dense, empty, view, view_mut, wrapped};
 use super::tape::{Gradient, step, step1};
 use super::{Place, Traced, place};
 
@@ -158,7 +158,7 @@ impl Norm {
                     x.shape()
                 );
             }
-            dense(&parameter.to_dtype(DType::F32)?).map(Some)
+            dense(&cast(parameter, DType::F32)?).map(Some)
         };
         let (gain, bias) = (parameter(gain)?, parameter(bias)?);
         let rows = x.elem_count() / channels.max(1);
@@ -224,9 +224,9 @@ impl Norm {
         let Self { place, rows, channels, .. } = self;
         let machine = &place.machine;
         let sizes = (*rows, *channels);
-        let dy = dense(&dy.to_dtype(DType::BF16)?)?;
+        let dy = dense(&cast(dy, DType::BF16)?)?;
         let dsum = match dsum {
-            Some(dsum) => Some(dense(&dsum.to_dtype(DType::BF16)?)?),
+            Some(dsum) => Some(dense(&cast(dsum, DType::BF16)?)?),
             None => None,
         };
         let dsum = dsum.as_ref().map(view).transpose()?;

@@ -2,13 +2,14 @@
 
 use std::cell::RefCell;
 
-use candle_core::{DType, DeviceLocation, Result, Tensor, bail};
+use candle_core::{DType, DeviceLocation, Error, Result, Tensor, bail};
 use forerunner_kernels::{
     self as kernels, AdamWSettings, AdamWTensor, LionSettings, LionTensor, MuonSettings,
     MuonTensor, StepTables,
 };
 
-use super::memory::{dense, empty, view, view_mut, wrapped};
+use super::graph::{is_capturing, with_tables};
+use super::memory::{cast, dense, empty, filled, view, view_mut, wrapped};
 use super::{Place, Traced, place};
 use crate::{AdamW, Caution, Lion, Muon, Polynomial};
 
@@ -31,8 +32,11 @@ impl OptimizerState {
         if self.wanted != wanted {
             bail!("{operation} remembers {wanted} tensors, not {}", self.wanted);
         }
+        if self.tensors.len() < wanted && is_capturing() {
+            bail!("{operation}: the state is new, and would be the graph's");
+        }
         while self.tensors.len() < wanted {
-            self.tensors.push(Tensor::zeros(parameter.shape(), DType::F32, parameter.device())?);
+            self.tensors.push(filled(&place()?, parameter.shape(), 0.0)?);
         }
         if self.tensors.iter().any(|tensor| tensor.dims() != parameter.dims()) {
             let (state, parameter) = (self.tensors[0].shape(), parameter.shape());
@@ -54,6 +58,17 @@ pub struct Step<'a, S> {
     pub settings: S,
 }
 
+/// Scalars on the device that a step depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Scalars<'a> {
+    /// Factor on every gradient.
+    pub gradient: &'a Tensor,
+    /// Factor on every learning rate and the number of the step, counted from 1, where they lie on
+    /// the device: a step that is captured needs them there. The settings' own number does not count
+    /// then.
+    pub schedule: Option<(&'a Tensor, &'a Tensor)>,
+}
+
 /// Sums of squares over a parameter's values in a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Squares {
@@ -65,18 +80,17 @@ pub struct Squares {
     pub values: f64,
 }
 
-/// One AdamW step on every parameter; see [`crate::cautious_adamw`]. `scale` is a scalar factor on
-/// the gradients. With `look`, the sums of squares of each, for which the device is waited for.
+/// One AdamW step on every parameter; see [`crate::cautious_adamw`]. With `look`, the sums of squares of each, for which the device is waited for.
 ///
 /// # Errors
 ///
 /// When sizes do not fit.
 pub fn adamw(
     steps: &mut [Step<'_, (AdamW, Caution)>],
-    scale: &Tensor,
+    scalars: Scalars<'_>,
     look: bool,
 ) -> Result<Vec<Squares>> {
-    let ready = Ready::new("adamw", 2, steps, scale, look)?;
+    let ready = Ready::new("adamw", 2, steps, scalars, look)?;
     let mut tensors = Vec::with_capacity(steps.len());
     for (step, parts) in steps.iter().zip(&ready.parts) {
         let (settings, caution) = step.settings;
@@ -98,8 +112,8 @@ pub fn adamw(
             },
         });
     }
-    ready.run(|machine, tables, scale, sums| {
-        kernels::adamw(machine, tables, &mut tensors, scale, sums)
+    ready.run(|machine, tables, (scale, schedule), sums| {
+        kernels::adamw(machine, tables, &mut tensors, scale, schedule, sums)
     })
 }
 
@@ -108,8 +122,12 @@ pub fn adamw(
 /// # Errors
 ///
 /// When sizes do not fit.
-pub fn lion(steps: &mut [Step<'_, Lion>], scale: &Tensor, look: bool) -> Result<Vec<Squares>> {
-    let ready = Ready::new("lion", 1, steps, scale, look)?;
+pub fn lion(
+    steps: &mut [Step<'_, Lion>],
+    scalars: Scalars<'_>,
+    look: bool,
+) -> Result<Vec<Squares>> {
+    let ready = Ready::new("lion", 1, steps, scalars, look)?;
     let mut tensors = Vec::with_capacity(steps.len());
     for (step, parts) in steps.iter().zip(&ready.parts) {
         let Lion { learning_rate, beta1, beta2, weight_decay } = step.settings;
@@ -121,8 +139,8 @@ pub fn lion(steps: &mut [Step<'_, Lion>], scale: &Tensor, look: bool) -> Result<
             settings: LionSettings { learning_rate, beta1, beta2, weight_decay },
         });
     }
-    ready.run(|machine, tables, scale, sums| {
-        kernels::lion(machine, tables, &mut tensors, scale, sums)
+    ready.run(|machine, tables, (scale, schedule), sums| {
+        kernels::lion(machine, tables, &mut tensors, scale, schedule, sums)
     })
 }
 
@@ -132,8 +150,12 @@ pub fn lion(steps: &mut [Step<'_, Lion>], scale: &Tensor, look: bool) -> Result<
 /// # Errors
 ///
 /// When sizes do not fit, or rows do not split into the parts.
-pub fn muon(steps: &mut [Step<'_, Muon>], scale: &Tensor, look: bool) -> Result<Vec<Squares>> {
-    let ready = Ready::new("muon", 1, steps, scale, look)?;
+pub fn muon(
+    steps: &mut [Step<'_, Muon>],
+    scalars: Scalars<'_>,
+    look: bool,
+) -> Result<Vec<Squares>> {
+    let ready = Ready::new("muon", 1, steps, scalars, look)?;
     let mut tensors = Vec::with_capacity(steps.len());
     for (step, parts) in steps.iter().zip(&ready.parts) {
         let (rows, columns) = step.parameter.value().dims2()?;
@@ -159,8 +181,8 @@ pub fn muon(steps: &mut [Step<'_, Muon>], scale: &Tensor, look: bool) -> Result<
             },
         });
     }
-    ready.run(|machine, tables, scale, sums| {
-        kernels::muon(machine, tables, &mut tensors, scale, sums)
+    ready.run(|machine, tables, (scale, schedule), sums| {
+        kernels::muon(machine, tables, &mut tensors, scale, schedule, sums)
     })
 }
 
@@ -169,6 +191,8 @@ struct Ready {
     operation: &'static str,
     place: Place,
     scale: Tensor,
+    /// Factor on learning rates, and number of the step.
+    schedule: Option<(Tensor, Tensor)>,
     parts: Vec<Parts>,
     /// `[parameters, 3]`, where somebody looks.
     sums: Option<Tensor>,
@@ -194,10 +218,16 @@ impl Ready {
         operation: &'static str,
         remembered: usize,
         steps: &mut [Step<'_, S>],
-        scale: &Tensor,
+        scalars: Scalars<'_>,
         look: bool,
     ) -> Result<Self> {
         let place = place()?;
+        if is_capturing() && scalars.schedule.is_none() {
+            bail!(
+                "{operation}: learning rate and step are numbers of the host, and would stay as \
+                   they are\nhint: hand them over as tensors, with `Scalars::schedule`"
+            );
+        }
         let mut parts = Vec::with_capacity(steps.len());
         for step in steps.iter_mut() {
             let parameter = step.parameter.value();
@@ -211,13 +241,19 @@ impl Ready {
             };
             let shadow = match &*shadow {
                 Some(shadow) => shadow.clone(),
+                None if is_capturing() => {
+                    bail!("{operation}: a parameter is new, and its copy would be the graph's")
+                }
                 None => shadow.insert(empty(&place, parameter.shape(), DType::BF16)?).clone(),
             };
             parts.push(Parts { gradient: dense(step.gradient)?, shadow });
         }
         let sums = look.then(|| empty(&place, (steps.len(), 3), DType::F32)).transpose()?;
-        let scale = dense(&scale.to_dtype(DType::F32)?)?;
-        Ok(Self { operation, place, scale, parts, sums })
+        let scalar = |scalar| dense(&cast(scalar, DType::F32)?);
+        let schedule =
+            scalars.schedule.map(|(rate, step)| Ok::<_, Error>((scalar(rate)?, scalar(step)?)));
+        let (scale, schedule) = (scalar(scalars.gradient)?, schedule.transpose()?);
+        Ok(Self { operation, place, scale, schedule, parts, sums })
     }
 
     fn run(
@@ -225,20 +261,30 @@ impl Ready {
         step: impl FnOnce(
             &kernels::Machine,
             &mut StepTables,
-            &kernels::View<'_>,
+            (&kernels::View<'_>, Option<&kernels::Schedule<'_>>),
             Option<&mut kernels::ViewMut<'_>>,
         ) -> kernels::Result<()>,
     ) -> Result<Vec<Squares>> {
         let scale = view(&self.scale)?;
+        let schedule = match &self.schedule {
+            Some((rate, step)) => Some(kernels::Schedule { rate: view(rate)?, step: view(step)? }),
+            None => None,
+        };
+        let scalars = (&scale, schedule.as_ref());
         let mut sums = self.sums.as_ref().map(view_mut).transpose()?;
-        TABLES.with_borrow_mut(|all| {
-            let key = (self.operation, self.parts.len(), self.place.device.location());
-            let idx = all.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
-                all.push((key, StepTables::new()));
-                all.len() - 1
-            });
-            step(&self.place.machine, &mut all[idx].1, &scale, sums.as_mut()).map_err(wrapped)
-        })?;
+        let machine = &self.place.machine;
+        with_tables(|tables| match tables {
+            Some(tables) => step(machine, tables, scalars, sums.as_mut()),
+            None => TABLES.with_borrow_mut(|all| {
+                let key = (self.operation, self.parts.len(), self.place.device.location());
+                let idx = all.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
+                    all.push((key, StepTables::new()));
+                    all.len() - 1
+                });
+                step(machine, &mut all[idx].1, scalars, sums.as_mut())
+            }),
+        })
+        .map_err(wrapped)?;
         let Some(sums) = &self.sums else { return Ok(Vec::new()) };
         let squares = |row: &[f32]| Squares {
             gradient: f64::from(row[0]),

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use candle_core::{DType, Result, Tensor, bail};
 use forerunner_kernels as kernels;
 
-use super::memory::{dense, view, view_mut, wrapped};
+use super::generic::sum;
+use super::graph::is_capturing;
+use super::memory::{cast, dense, filled, view, view_mut, wrapped};
 use super::place;
 
 /// A tensor that remembers how it was made; a clone shares both.
@@ -81,7 +83,7 @@ impl Gradient {
         let (to, from) = if self.owned { (self, other) } else { (other, self) };
         let known = matches!(to.tensor.dtype(), DType::F32 | DType::BF16);
         if !to.owned || !known {
-            return Ok(Self::new((to.tensor + from.tensor)?));
+            return Ok(Self::new(sum(&to.tensor, &from.tensor)?));
         }
         // What candle found may lie transposed: then this is a copy, and ours as well.
         let (to, from) = (dense(&to.tensor)?, dense(&from.tensor)?);
@@ -142,6 +144,10 @@ impl Traced {
         if let Some(shadow) = &*shadow {
             return Ok(shadow.clone());
         }
+        if is_capturing() {
+            // Its memory would be the graph's.
+            return round(&self.value);
+        }
         Ok(shadow.insert(round(&self.value)?).clone())
     }
 
@@ -155,11 +161,55 @@ impl Traced {
         }
     }
 
-    /// Says that somebody has written the parameter's values.
-    pub fn changed(&self) {
-        if let Some(mut shadow) = self.shadow() {
-            *shadow = None;
+    /// Replaces a parameter's values, whose memory stays where it is.
+    ///
+    /// # Errors
+    ///
+    /// When shapes differ.
+    pub fn set(&self, values: &Tensor) -> Result<()> {
+        if values.dims() != self.value.dims() {
+            bail!("set: {:?} does not fit {:?}", values.shape(), self.value.shape());
         }
+        let values = dense(&cast(values, DType::F32)?)?;
+        let machine = place()?.machine;
+        machine.copy(&mut view_mut(&self.value)?, &view(&values)?).map_err(wrapped)?;
+        self.changed(&machine)
+    }
+
+    /// Sets every value of a parameter.
+    ///
+    /// # Errors
+    ///
+    /// When the device fails.
+    pub fn fill(&self, value: f64) -> Result<()> {
+        let machine = place()?.machine;
+        kernels::fill(&machine, &mut view_mut(&self.value)?, value as f32).map_err(wrapped)?;
+        self.changed(&machine)
+    }
+
+    /// Adds `factor · values` to a parameter.
+    ///
+    /// # Errors
+    ///
+    /// When shapes differ.
+    pub fn accumulate(&self, values: &Tensor, factor: f64) -> Result<()> {
+        if values.dims() != self.value.dims() {
+            bail!("accumulate: {:?} does not fit {:?}", values.shape(), self.value.shape());
+        }
+        let values = dense(values)?;
+        let machine = place()?.machine;
+        let to = &mut view_mut(&self.value)?;
+        kernels::accumulate(&machine, to, &view(&values)?, factor as f32).map_err(wrapped)?;
+        self.changed(&machine)
+    }
+
+    /// Brings a parameter's bf16 copy, where there is one, up to date: in place, because a graph may
+    /// have recorded where it lies.
+    fn changed(&self, machine: &kernels::Machine) -> Result<()> {
+        let Some(shadow) = self.shadow() else { return Ok(()) };
+        let Some(shadow) = &*shadow else { return Ok(()) };
+        kernels::round_to_bf16(machine, &mut view_mut(shadow)?, &view(&self.value)?)
+            .map_err(wrapped)
     }
 
     /// Gradients of this scalar with respect to every parameter that it depends on.
@@ -173,7 +223,7 @@ impl Traced {
         let mut found = Gradients(HashMap::new());
         let Some(origin) = &self.origin else { return Ok(found) };
         let mut pass = Pass::default();
-        let one = self.value.ones_like()?;
+        let one = cast(&filled(&place()?, self.value.shape(), 1.0)?, self.value.dtype())?;
         pass.arrive(origin, Gradient { tensor: one, owned: true, is_one: true })?;
         while let Some((node, gradients)) = pass.next() {
             match &node.made {

@@ -3,7 +3,8 @@
 use candle_core::{D, DType, Result, Tensor, bail};
 use forerunner_kernels::{self as kernels, HeadSizes, LossSizes};
 
-use super::memory::{dense, empty, view, view_mut, wrapped};
+use super::generic::scaled;
+use super::memory::{cast, dense, empty, view, view_mut, wrapped};
 use super::tape::{Gradient, step1};
 use super::{Place, Traced, place};
 
@@ -32,12 +33,12 @@ pub fn embedding(table: &Traced, tokens: &Tensor) -> Result<Traced> {
     .map_err(wrapped)?;
     let dtype = table.value().dtype();
     Ok(step1(&[table], y, move |dy| {
-        let dy = dense(&dy.tensor().to_dtype(DType::BF16)?)?;
+        let dy = dense(&cast(dy.tensor(), DType::BF16)?)?;
         let dtable = empty(&place, sizes, DType::F32)?;
         let (tokens, dy, mut to) = (view(&tokens)?, view(&dy)?, view_mut(&dtable)?);
         kernels::embedding_backward(&place.machine, sizes, &tokens, &dy, &mut to, false)
             .map_err(wrapped)?;
-        Ok(vec![Some(Gradient::new(dtable.to_dtype(dtype)?))])
+        Ok(vec![Some(Gradient::new(cast(&dtable, dtype)?))])
     }))
 }
 
@@ -55,7 +56,8 @@ pub fn cross_entropy(logits: &Traced, targets: &Tensor) -> Result<Traced> {
         .map_err(wrapped)?;
     let dtype = logits.value().dtype();
     Ok(step1(&[logits], loss, move |gradient| {
-        let scale = (gradient.tensor().to_dtype(DType::F32)? / sizes.rows as f64)?;
+        let mean = (1.0 / sizes.rows as f64, 0.0);
+        let scale = scaled(&place, &cast(gradient.tensor(), DType::F32)?, mean)?;
         let dlogits = empty(&place, values.shape(), DType::BF16)?;
         kernels::cross_entropy_backward(
             &place.machine,
@@ -67,7 +69,7 @@ pub fn cross_entropy(logits: &Traced, targets: &Tensor) -> Result<Traced> {
             &mut view_mut(&dlogits)?,
         )
         .map_err(wrapped)?;
-        Ok(vec![Some(Gradient::new(dlogits.to_dtype(dtype)?))])
+        Ok(vec![Some(Gradient::new(cast(&dlogits, dtype)?))])
     }))
 }
 
@@ -175,13 +177,13 @@ fn capped_head_loss(
     let dtypes = (hidden.value().dtype(), weight.value().dtype());
     Ok(step1(&[hidden, weight], loss, move |gradient| {
         if !gradient.is_one() {
-            let factor = gradient.tensor().to_dtype(DType::F32)?;
+            let factor = cast(gradient.tensor(), DType::F32)?;
             for of in [&dhidden, &dweight] {
                 kernels::scale_by(&place.machine, &mut view_mut(of)?, &view(&factor)?)
                     .map_err(wrapped)?;
             }
         }
-        let (dhidden, dweight) = (dhidden.to_dtype(dtypes.0)?, dweight.to_dtype(dtypes.1)?);
+        let (dhidden, dweight) = (cast(&dhidden, dtypes.0)?, cast(&dweight, dtypes.1)?);
         Ok(vec![Some(Gradient::new(dhidden)), Some(Gradient::new(dweight))])
     }))
 }

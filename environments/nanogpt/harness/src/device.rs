@@ -1,6 +1,8 @@
 //! The device that this thread's operations run on, if any: set up once, before any code of a
 //! program's model runs.
 
+use std::cell::RefCell;
+
 use candle_core::{Device, Tensor};
 use forerunner_kernels::{Facts, KernelCost, Mark};
 use forerunner_nanogpt_protocol::{DeviceReport, DeviceUse, Operation, Section};
@@ -26,6 +28,71 @@ pub(crate) fn upload(ids: &[u32], shape: (usize, usize), device: &Device) -> Res
     let piece = |ids: &[u32]| Tensor::from_slice(ids, ids.len(), device);
     let pieces = ids.chunks(IDS_AT_A_TIME).map(piece).collect::<candle_core::Result<Vec<_>>>()?;
     Ok(Tensor::cat(&pieces, 0)?.reshape(shape)?)
+}
+
+thread_local! {
+    /// Positions of batches by their shape, the latest last: what every step looks up.
+    static POSITIONS: RefCell<Vec<Tensor>> = const { RefCell::new(Vec::new()) };
+    static GRAPHS: RefCell<Graphs> = RefCell::default();
+}
+
+/// Shapes whose positions are kept.
+const MOST_POSITIONS: usize = 8;
+
+/// The positions `0..T` of `B` sequences, `[B, T]`.
+pub(crate) fn positions((sequences, length): (usize, usize)) -> Result<Tensor> {
+    let device = place()?.device;
+    let known = POSITIONS.with_borrow(|known| {
+        let fits =
+            |ids: &&Tensor| ids.dims() == [sequences, length] && ids.device().same_device(&device);
+        known.iter().find(fits).cloned()
+    });
+    if let Some(ids) = known {
+        return Ok(ids);
+    }
+    ops::refuse_while_capturing("making a table of positions")?;
+    let ids: Vec<u32> = (0..sequences).flat_map(|_| 0..length as u32).collect();
+    let ids = upload(&ids, (sequences, length), &device)?;
+    POSITIONS.with_borrow_mut(|known| {
+        if known.len() == MOST_POSITIONS {
+            known.remove(0);
+        }
+        known.push(ids.clone());
+    });
+    Ok(ids)
+}
+
+/// What became of work that programs wanted captured.
+#[derive(Default)]
+struct Graphs {
+    captured: u64,
+    refused: Vec<String>,
+}
+
+/// Takes note of work that was captured, or why it was not.
+pub(crate) fn captured(refused: Option<String>) {
+    GRAPHS.with_borrow_mut(|graphs| match refused {
+        None => graphs.captured += 1,
+        Some(reason) => graphs.refused.push(reason),
+    });
+}
+
+/// Whether kernels are timed one by one.
+pub(crate) fn is_timed() -> bool {
+    place().is_ok_and(|place| place.machine.is_profiled())
+}
+
+impl Graphs {
+    /// For people; nothing where nobody wanted any.
+    fn text(&self) -> String {
+        let Self { captured, refused } = self;
+        let mut parts = Vec::new();
+        if *captured > 0 {
+            parts.push(format!("{captured} captured"));
+        }
+        parts.extend(refused.iter().map(|reason| format!("not captured: {reason}")));
+        parts.join("; ")
+    }
 }
 
 /// Sets the device up, the same way for every program: context, kernels, the matrix library, and a
@@ -158,6 +225,7 @@ impl Meter {
             seconds: self.kernels.iter().map(|cost| cost.seconds).sum(),
             launches: counts.launches,
             timed_by: format!("events around each kernel of batches {PROFILED:?}"),
+            graphs: GRAPHS.with_borrow(Graphs::text),
         };
         Ok(Some((usage, counts.flops)))
     }

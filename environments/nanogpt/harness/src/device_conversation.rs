@@ -15,14 +15,14 @@ use crate::evaluation::evaluate;
 use crate::prelude::*;
 use crate::run::train_and_hand_over;
 
-const VOCAB: usize = 11;
-const CONTEXT: usize = 12;
+pub(crate) const VOCAB: usize = 11;
+pub(crate) const CONTEXT: usize = 12;
 const WIDTH: usize = 16;
-const STEPS: usize = 24;
+pub(crate) const STEPS: usize = 24;
 
 /// A small transformer with the operations that the large one is made of, and one that has no kernel.
-struct Small {
-    table: Var,
+pub(crate) struct Small {
+    pub(crate) table: Var,
     positions: Var,
     gain: Var,
     bias: Var,
@@ -54,7 +54,7 @@ impl Model for Small {
 }
 
 impl Small {
-    fn states(&self, tokens: &Tokens) -> Result<Tensor> {
+    pub(crate) fn states(&self, tokens: &Tokens) -> Result<Tensor> {
         let x =
             (embedding(&self.table, tokens)? + embedding(&self.positions, &tokens.positions()?)?)?;
         let normal = layer_norm(&x, &self.gain, &self.bias, 1e-5)?;
@@ -134,6 +134,14 @@ struct Session {
 
 impl Session {
     fn start(device: Device, program: impl FnOnce(Channel) -> Result<()> + Send + 'static) -> Self {
+        Self::collecting(Collect::All, device, program)
+    }
+
+    fn collecting(
+        collect: Collect,
+        device: Device,
+        program: impl FnOnce(Channel) -> Result<()> + Send + 'static,
+    ) -> Self {
         let ((from, output), (input, to)) = (pipe().unwrap(), pipe().unwrap());
         let program = spawn(move || program(Channel::new(input, output)));
         let mut session = Self { to, from, program };
@@ -146,7 +154,7 @@ impl Session {
             context: CONTEXT,
             max_parameters: 1 << 16,
             limits: Limits { cpu_seconds: 1.0, memory_bytes: 1, batch_tokens: 1 << 16 },
-            collect: Collect::All,
+            collect,
             device,
             custom_kernels: false,
         }));
@@ -174,28 +182,43 @@ impl Session {
     }
 }
 
-struct Came {
+pub(crate) struct Came {
     records: Vec<Record>,
-    summary: Summary,
-    snapshot: Snapshot,
+    pub(crate) summary: Summary,
+    pub(crate) snapshot: Snapshot,
 }
 
 impl Came {
     fn losses(&self) -> Vec<f64> {
-        let losses = self.records.iter().filter(|record| record.series == "train_loss");
-        losses.map(|record| record.value).collect()
+        self.series("train_loss")
+    }
+
+    pub(crate) fn series(&self, name: &str) -> Vec<f64> {
+        let points = self.records.iter().filter(|record| record.series == name);
+        points.map(|record| record.value).collect()
     }
 }
 
-/// Serves a text in which each token follows from the one before.
 fn trained(device: Device) -> Came {
-    let mut session = Session::start(device, |channel| train_and_hand_over(train, channel));
+    trained_by(train, Collect::All, device)
+}
+
+pub(crate) type Train = fn(&Small, &Params, &mut Training) -> Result<()>;
+
+/// Serves a text in which each token follows from the one before.
+pub(crate) fn trained_by(train: Train, collect: Collect, device: Device) -> Came {
+    let program = move |channel| train_and_hand_over(train, channel);
+    let mut session = Session::collecting(collect, device, program);
     if device == Device::Cuda {
         session.go();
     }
     let (mut records, mut summary, mut n_batches) = (Vec::new(), Summary::default(), 0);
     loop {
-        match session.receive() {
+        let Ok(message) = FromProgram::read(&mut session.from, 1 << 24) else {
+            session.end();
+            panic!("the program ended before it was done");
+        };
+        match message {
             FromProgram::Batch(request) => {
                 n_batches += 1;
                 let row = request.length as usize + 1;

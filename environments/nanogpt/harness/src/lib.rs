@@ -60,6 +60,9 @@
 //! Nothing this crate does inside a program's process is trusted by the supervisor.
 
 mod allocation;
+mod captured;
+#[cfg(all(test, feature = "device"))]
+mod captured_conversation;
 mod channel;
 mod claimed;
 #[cfg(test)]
@@ -88,6 +91,7 @@ mod training;
 mod variable;
 
 pub use candle_core::Shape;
+pub use captured::Captured;
 pub use custom::{Backward, CudaSource, CustomKernel, Grid, Kind, Number, custom_kernel};
 pub use error::{Error, Result};
 pub use operations::{
@@ -97,7 +101,7 @@ pub use operations::{
     swiglu, windowed_attention,
 };
 pub use optimizers::{
-    AdamW, AdamWStep, Caution, Lion, Moments, Momentum, Muon, MuonStep, Polynomial, adamw,
+    AdamW, AdamWStep, Caution, Lion, Moments, Momentum, Muon, MuonStep, Polynomial, Scalars, adamw,
     adamw_all, cautious_adamw, lion, muon, muon_all,
 };
 pub use params::{Parameter, Params};
@@ -119,8 +123,8 @@ pub mod prelude {
     pub use crate::operations::*;
     pub use crate::optimizers::*;
     pub use crate::{
-        Batch, Error, Gradients, Model, Parameter, Params, Result, Rng, Task, Tensor, Tokens,
-        Training, Var, bail, ensure,
+        Batch, Captured, Error, Gradients, Model, Parameter, Params, Result, Rng, Task, Tensor,
+        Tokens, Training, Var, bail, ensure,
     };
 }
 

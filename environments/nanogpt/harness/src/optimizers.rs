@@ -46,6 +46,38 @@ impl Momentum {
     }
 }
 
+/// Scalar tensors that a step depends on. A factor on the gradients alone turns into them by itself:
+/// `adamw_all(&mut steps, &factor)`.
+#[derive(Clone, Copy, Debug)]
+pub struct Scalars<'a> {
+    /// Factor on the gradients.
+    pub gradient: &'a Tensor,
+    /// Factor on the learning rates, and the number of the step, counted from 1, which then counts in
+    /// the place of [`AdamW::step`]. [`crate::Captured`] work needs both as tensors.
+    pub schedule: Option<(&'a Tensor, &'a Tensor)>,
+}
+
+impl<'a> From<&'a Tensor> for Scalars<'a> {
+    fn from(gradient: &'a Tensor) -> Self {
+        Self { gradient, schedule: None }
+    }
+}
+
+impl Scalars<'_> {
+    /// Factor on the learning rates, and the number of the step where it counts.
+    fn on_the_host(&self) -> Result<(f64, Option<usize>)> {
+        let Some((rate, step)) = self.schedule else { return Ok((1.0, None)) };
+        let number = |tensor: &Tensor| tensor.values().to_scalar::<f32>().map(f64::from);
+        Ok((number(rate)?, Some(number(step)?.round() as usize)))
+    }
+
+    /// A learning rate of the settings, with its factor.
+    #[cfg(feature = "device")]
+    fn rate(&self, learning_rate: f64) -> Result<f64> {
+        Ok(learning_rate * self.on_the_host()?.0)
+    }
+}
+
 /// One AdamW step on `parameter`, in place; `scale` is a scalar factor on the gradient.
 ///
 /// # Errors
@@ -99,14 +131,19 @@ pub struct AdamWStep<'a> {
 /// # Errors
 ///
 /// When the shapes do not fit.
-pub fn adamw_all(steps: &mut [AdamWStep<'_>], scale: &Tensor) -> Result<()> {
+pub fn adamw_all<'s>(steps: &mut [AdamWStep<'_>], scalars: impl Into<Scalars<'s>>) -> Result<()> {
+    let scalars = scalars.into();
     #[cfg(feature = "device")]
     if crate::device::current().is_some() {
-        return on_device::adamw(steps, scale);
+        return on_device::adamw(steps, scalars);
     }
+    let (rate, step) = scalars.on_the_host()?;
     for AdamWStep { parameter, gradient, moments, settings, caution } in steps {
-        looked_at(parameter, gradient, settings.learning_rate, || {
-            let (var, gradient, scale) = (&parameter.inner, gradient.values(), scale.values());
+        let learning_rate = rate * settings.learning_rate;
+        let settings = &AdamW { learning_rate, step: step.unwrap_or(settings.step), ..*settings };
+        looked_at(parameter, gradient, learning_rate, || {
+            let (var, gradient) = (&parameter.inner, gradient.values());
+            let scale = scalars.gradient.values();
             let moments = host(&mut moments.0)?;
             if *caution == Caution::default() {
                 return Ok(ops::adamw(var, gradient, scale, moments, settings)?);
@@ -149,14 +186,17 @@ pub struct MuonStep<'a> {
 /// # Errors
 ///
 /// When the shapes do not fit, or the rows do not split into the parts.
-pub fn muon_all(steps: &mut [MuonStep<'_>], scale: &Tensor) -> Result<()> {
+pub fn muon_all<'s>(steps: &mut [MuonStep<'_>], scalars: impl Into<Scalars<'s>>) -> Result<()> {
+    let scalars = scalars.into();
     #[cfg(feature = "device")]
     if crate::device::current().is_some() {
-        return on_device::muon(steps, scale);
+        return on_device::muon(steps, scalars);
     }
+    let (rate, _) = scalars.on_the_host()?;
     for MuonStep { parameter, gradient, momentum, settings } in steps {
+        let settings = &Muon { learning_rate: rate * settings.learning_rate, ..*settings };
         looked_at(parameter, gradient, settings.learning_rate, || {
-            let (gradient, scale) = (gradient.values(), scale.values());
+            let (gradient, scale) = (gradient.values(), scalars.gradient.values());
             Ok(ops::muon(&parameter.inner, gradient, scale, host(&mut momentum.0)?, settings)?)
         })?;
     }
@@ -168,20 +208,23 @@ pub fn muon_all(steps: &mut [MuonStep<'_>], scale: &Tensor) -> Result<()> {
 /// # Errors
 ///
 /// When the shapes do not fit.
-pub fn lion(
+pub fn lion<'s>(
     parameter: &Var,
     gradient: &Tensor,
-    scale: &Tensor,
+    scalars: impl Into<Scalars<'s>>,
     momentum: &mut Momentum,
     settings: &Lion,
 ) -> Result<()> {
+    let scalars = scalars.into();
     #[cfg(feature = "device")]
     if crate::device::current().is_some() {
-        return on_device::lion(parameter, gradient, scale, momentum, settings);
+        return on_device::lion(parameter, gradient, scalars, momentum, settings);
     }
+    let (rate, _) = scalars.on_the_host()?;
+    let settings = Lion { learning_rate: rate * settings.learning_rate, ..*settings };
     looked_at(parameter, gradient, settings.learning_rate, || {
-        let (gradient, scale) = (gradient.values(), scale.values());
-        Ok(ops::lion(&parameter.inner, gradient, scale, host(&mut momentum.0)?, settings)?)
+        let (gradient, scale) = (gradient.values(), scalars.gradient.values());
+        Ok(ops::lion(&parameter.inner, gradient, scale, host(&mut momentum.0)?, &settings)?)
     })
 }
 
@@ -200,34 +243,34 @@ mod on_device {
 
     use forerunner_train_ops::device::{self as ops, OptimizerState, Step};
 
-    use super::{AdamWStep, Lion, Momentum, MuonStep, State};
+    use super::{AdamWStep, Lion, Momentum, MuonStep, Scalars, State};
     use crate::norms::{looking, saw};
     use crate::{Error, Result, Tensor, Var};
 
-    pub(super) fn adamw(steps: &mut [AdamWStep<'_>], scale: &Tensor) -> Result<()> {
+    pub(super) fn adamw(steps: &mut [AdamWStep<'_>], scalars: Scalars<'_>) -> Result<()> {
         let mut all = Vec::with_capacity(steps.len());
         for AdamWStep { parameter, gradient, moments, settings, caution } in &mut *steps {
             let state = state(&mut moments.0)?;
             let (parameter, gradient) = (parameter.trace()?, gradient.values());
             all.push(Step { parameter, gradient, state, settings: (*settings, *caution) });
         }
-        let seen = ops::adamw(&mut all, scale.values(), looking())?;
+        let seen = ops::adamw(&mut all, of(&scalars), looking())?;
         for (step, squares) in steps.iter().zip(seen) {
-            saw(step.parameter, step.settings.learning_rate, squares);
+            saw(step.parameter, scalars.rate(step.settings.learning_rate)?, squares);
         }
         Ok(())
     }
 
-    pub(super) fn muon(steps: &mut [MuonStep<'_>], scale: &Tensor) -> Result<()> {
+    pub(super) fn muon(steps: &mut [MuonStep<'_>], scalars: Scalars<'_>) -> Result<()> {
         let mut all = Vec::with_capacity(steps.len());
         for MuonStep { parameter, gradient, momentum, settings } in &mut *steps {
             let state = state(&mut momentum.0)?;
             let (parameter, gradient) = (parameter.trace()?, gradient.values());
             all.push(Step { parameter, gradient, state, settings: *settings });
         }
-        let seen = ops::muon(&mut all, scale.values(), looking())?;
+        let seen = ops::muon(&mut all, of(&scalars), looking())?;
         for (step, squares) in steps.iter().zip(seen) {
-            saw(step.parameter, step.settings.learning_rate, squares);
+            saw(step.parameter, scalars.rate(step.settings.learning_rate)?, squares);
         }
         Ok(())
     }
@@ -235,16 +278,21 @@ mod on_device {
     pub(super) fn lion(
         parameter: &Var,
         gradient: &Tensor,
-        scale: &Tensor,
+        scalars: Scalars<'_>,
         momentum: &mut Momentum,
         settings: &Lion,
     ) -> Result<()> {
         let (state, gradient) = (state(&mut momentum.0)?, gradient.values());
         let step = Step { parameter: parameter.trace()?, gradient, state, settings: *settings };
-        for squares in ops::lion(&mut [step], scale.values(), looking())? {
-            saw(parameter, settings.learning_rate, squares);
+        for squares in ops::lion(&mut [step], of(&scalars), looking())? {
+            saw(parameter, scalars.rate(settings.learning_rate)?, squares);
         }
         Ok(())
+    }
+
+    fn of<'a>(scalars: &Scalars<'a>) -> ops::Scalars<'a> {
+        let values = |(rate, step): (&'a Tensor, &'a Tensor)| (rate.values(), step.values());
+        ops::Scalars { gradient: scalars.gradient.values(), schedule: scalars.schedule.map(values) }
     }
 
     fn state<H>(state: &mut State<H>) -> Result<&mut OptimizerState> {

@@ -123,12 +123,12 @@ impl Tensor {
 
 /// What candle makes of one tensor.
 trait Function1:
-    Fn(&candle_core::Tensor) -> candle_core::Result<candle_core::Tensor> + Send + 'static
+    Fn(&candle_core::Tensor) -> candle_core::Result<candle_core::Tensor> + Send + Sync + 'static
 {
 }
 
 impl<F> Function1 for F where
-    F: Fn(&candle_core::Tensor) -> candle_core::Result<candle_core::Tensor> + Send + 'static
+    F: Fn(&candle_core::Tensor) -> candle_core::Result<candle_core::Tensor> + Send + Sync + 'static
 {
 }
 
@@ -136,6 +136,7 @@ impl<F> Function1 for F where
 trait Function2:
     Fn(&candle_core::Tensor, &candle_core::Tensor) -> candle_core::Result<candle_core::Tensor>
     + Send
+    + Sync
     + 'static
 {
 }
@@ -143,6 +144,7 @@ trait Function2:
 impl<F> Function2 for F where
     F: Fn(&candle_core::Tensor, &candle_core::Tensor) -> candle_core::Result<candle_core::Tensor>
         + Send
+        + Sync
         + 'static
 {
 }
@@ -182,7 +184,12 @@ impl Tensor {
     ///
     /// When the tensor cannot be allocated.
     pub fn full(value: f64, shape: impl Into<Shape>) -> Result<Self> {
-        Self::constant(candle_core::Tensor::full(value as f32, countable(shape)?, &Device::Cpu)?)
+        let shape = countable(shape)?;
+        #[cfg(feature = "device")]
+        if crate::device::current().is_some() {
+            return Ok(Self::traced(Traced::constant(&ops::device::full(shape, value)?)));
+        }
+        Ok(Self::plain(candle_core::Tensor::full(value as f32, shape, &Device::Cpu)?))
     }
 
     /// A tensor of zeros.
@@ -191,7 +198,7 @@ impl Tensor {
     ///
     /// When the tensor cannot be allocated.
     pub fn zeros(shape: impl Into<Shape>) -> Result<Self> {
-        Self::constant(candle_core::Tensor::zeros(countable(shape)?, DType::F32, &Device::Cpu)?)
+        Self::full(0.0, shape)
     }
 
     /// A tensor of ones.
@@ -200,7 +207,7 @@ impl Tensor {
     ///
     /// When the tensor cannot be allocated.
     pub fn ones(shape: impl Into<Shape>) -> Result<Self> {
-        Self::constant(candle_core::Tensor::ones(countable(shape)?, DType::F32, &Device::Cpu)?)
+        Self::full(1.0, shape)
     }
 
     /// Tensors one after the other along a dimension in which alone they may differ.
@@ -466,6 +473,12 @@ pub(crate) fn n_backward() -> u64 {
     N_BACKWARD.get()
 }
 
+/// Says how often gradients were computed, where that was not by calls.
+#[cfg(feature = "device")]
+pub(crate) fn set_backward(n: u64) {
+    N_BACKWARD.set(n);
+}
+
 /// Operators on tensors and on a tensor and a number.
 macro_rules! operator {
     ($trait:ident, $function:ident, $broadcast:ident) => {
@@ -496,6 +509,11 @@ macro_rules! operator {
             type Output = Result<Tensor>;
 
             fn $function(self, other: f64) -> Result<Tensor> {
+                #[cfg(feature = "device")]
+                if let Values::Traced(x) = &self.0 {
+                    let (factor, offset) = line(stringify!($function), other);
+                    return Ok(Tensor::traced(ops::device::affine(x, factor, offset)?));
+                }
                 self.map(move |x| $trait::$function(x, other))
             }
         }
@@ -521,6 +539,17 @@ fn sum_on_device(operator: &str, a: &Tensor, b: &Tensor) -> Result<Option<Tensor
             Ok(Some(Tensor::traced(ops::device::add(a, b)?)))
         }
         _ => Ok(None),
+    }
+}
+
+/// Factor and offset that an operator with a number stands for.
+#[cfg(feature = "device")]
+fn line(operator: &str, number: f64) -> (f64, f64) {
+    match operator {
+        "add" => (1.0, number),
+        "sub" => (1.0, -number),
+        "mul" => (number, 0.0),
+        _ => (1.0 / number, 0.0),
     }
 }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 
 use candle_core::Device;
+#[cfg(feature = "device")]
+use forerunner_train_ops::device::{by_candle, refuse_while_capturing};
 
 use crate::{Error, Result};
 
@@ -35,6 +37,12 @@ impl Tokens {
         Ok(Self { ids, sequences, length, bound })
     }
 
+    /// Other ids of the same shape, below the same bound.
+    #[cfg(feature = "device")]
+    pub(crate) fn with_ids(&self, ids: candle_core::Tensor) -> Self {
+        Self { ids, ..self.clone() }
+    }
+
     /// Number of sequences `B` and of positions `T`.
     pub fn dims(&self) -> (usize, usize) {
         (self.sequences, self.length)
@@ -51,6 +59,12 @@ impl Tokens {
     ///
     /// When they cannot be allocated.
     pub fn positions(&self) -> Result<Self> {
+        #[cfg(feature = "device")]
+        if crate::device::current().is_some() {
+            let shape = (self.sequences, self.length);
+            let ids = crate::device::positions(shape)?;
+            return Ok(Self { ids, bound: self.length, ..self.clone() });
+        }
         let ids = (0..self.sequences).flat_map(|_| 0..self.length as u32).collect();
         Self::new(ids, self.sequences, self.length)
     }
@@ -62,10 +76,16 @@ impl Tokens {
     /// When they cannot be allocated.
     pub fn previous(&self, distance: usize) -> Result<Self> {
         let distance = distance.min(self.length);
-        let zeros = (self.sequences, distance);
-        let zeros = candle_core::Tensor::zeros(zeros, candle_core::DType::U32, self.ids.device())?;
-        let kept = self.ids.narrow(1, 0, self.length - distance)?;
-        Ok(Self { ids: candle_core::Tensor::cat(&[&zeros, &kept], 1)?, ..self.clone() })
+        let (shape, kept) = ((self.sequences, distance), self.length - distance);
+        let shifted = move |ids: &candle_core::Tensor| {
+            let zeros = candle_core::Tensor::zeros(shape, candle_core::DType::U32, ids.device())?;
+            candle_core::Tensor::cat(&[&zeros, &ids.narrow(1, 0, kept)?], 1)
+        };
+        #[cfg(feature = "device")]
+        let ids = by_candle(&[&self.ids], move |ids| shifted(&ids[0]))?;
+        #[cfg(not(feature = "device"))]
+        let ids = shifted(&self.ids)?;
+        Ok(Self { ids, ..self.clone() })
     }
 
     /// At each position a bucket for the last `order` tokens, the one at the position included, for a
@@ -90,6 +110,8 @@ impl Tokens {
         if !(1..=1 << 31).contains(&buckets) {
             return Err(Error::program(format!("buckets are from 1 to 2^31, not {buckets}")));
         }
+        #[cfg(feature = "device")]
+        refuse_while_capturing("Tokens::hashed")?;
         let mut hashed = Vec::with_capacity(self.sequences * self.length);
         for sequence in self.ids.to_vec2::<u32>()? {
             let padded = [vec![0; order - 1], sequence].concat();

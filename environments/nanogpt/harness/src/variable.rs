@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::ops::Deref;
 
-use candle_core::DType;
+use candle_core::{DType, Device};
 #[cfg(feature = "device")]
 use forerunner_train_ops::{self as ops, device::Traced};
 
@@ -36,12 +36,39 @@ impl Var {
     ///
     /// When the shapes differ.
     pub fn set(&self, values: &Tensor) -> Result<()> {
-        self.inner.set(&values.values().to_dtype(DType::F32)?)?;
         #[cfg(feature = "device")]
         if let Ok(traced) = self.tensor.trace() {
-            traced.changed();
+            return Ok(traced.set(values.values())?);
         }
-        Ok(())
+        Ok(self.inner.set(&values.values().to_dtype(DType::F32)?)?)
+    }
+
+    /// Sets every value to the same number.
+    ///
+    /// # Errors
+    ///
+    /// When the device fails.
+    pub fn fill(&self, value: f64) -> Result<()> {
+        #[cfg(feature = "device")]
+        if let Ok(traced) = self.tensor.trace() {
+            return Ok(traced.fill(value)?);
+        }
+        let values = candle_core::Tensor::full(value as f32, self.dims(), &Device::Cpu)?;
+        Ok(self.inner.set(&values)?)
+    }
+
+    /// Adds `factor · values`, in place: to sum up gradients of the parts of a batch, say.
+    ///
+    /// # Errors
+    ///
+    /// When the shapes differ.
+    pub fn accumulate(&self, values: &Tensor, factor: f64) -> Result<()> {
+        #[cfg(feature = "device")]
+        if let Ok(traced) = self.tensor.trace() {
+            return Ok(traced.accumulate(values.values(), factor)?);
+        }
+        let values = (values.values().to_dtype(DType::F32)?.detach() * factor)?;
+        Ok(self.inner.set(&(self.inner.as_detached_tensor() + values)?)?)
     }
 }
 

@@ -64,4 +64,8 @@ pub struct DeviceUse {
     /// `profiler`.
     #[serde(default)]
     pub timed_by: String,
+    /// What became of work that the program wanted captured as graphs, in words; empty where it
+    /// wanted none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub graphs: String,
 }

@@ -68,6 +68,7 @@ fn every_message_from_a_program_survives_the_pipe() {
                 seconds: 0.5,
                 launches: 3,
                 timed_by: "events".into(),
+                graphs: "1 captured".into(),
             }),
         }),
         FromProgram::Ready(DeviceReport {

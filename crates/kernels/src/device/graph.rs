@@ -1,0 +1,135 @@
+//! Work captured as CUDA graphs.
+
+use std::sync::atomic::Ordering;
+
+use cudarc::driver::CudaGraph;
+use cudarc::driver::sys::{
+    self, CUDA_MEMCPY3D, CUgraphInstantiate_flags, CUgraphMem_attribute, CUgraphNode,
+    CUgraphNodeType, CUmemPool_attribute, CUmemorytype, CUstreamCaptureMode,
+};
+
+use super::{Device, failed};
+use crate::{Error, Result};
+
+/// An instantiated graph.
+pub(crate) struct DeviceGraph(CudaGraph);
+
+impl DeviceGraph {
+    pub(crate) fn launch(&self) -> Result<()> {
+        self.0.launch().map_err(failed("cuGraphLaunch"))
+    }
+}
+
+impl Device {
+    /// Begins to record. A graph's memory comes from a pool of its own, so what the usual one holds for
+    /// later is given back first.
+    pub(crate) fn begin_capture(&self) -> Result<()> {
+        self.enter()?;
+        self.synchronize()?;
+        let pool = self.pool()?;
+        // SAFETY: the pool is that of a living device.
+        unsafe { sys::cuMemPoolTrimTo(pool, 0) }.result().map_err(failed("cuMemPoolTrimTo"))?;
+        self.raise_peak()?;
+        // Libraries may load and allocate what they need meanwhile.
+        self.stream
+            .begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED)
+            .map_err(failed("cuStreamBeginCapture"))
+    }
+
+    pub(crate) fn end_capture(&self) -> Result<DeviceGraph> {
+        let ended = self.stream.end_capture(CUgraphInstantiate_flags(0));
+        // What was freed in a recording that failed has left its errors behind.
+        let left = self.stream.context().check_err();
+        let graph = ended.map_err(failed("cuStreamEndCapture"))?;
+        left.map_err(failed("capture"))?;
+        let Some(graph) = graph else {
+            return Err(Error::device("capture", "nothing was recorded"));
+        };
+        check(&graph)?;
+        graph.upload().map_err(failed("cuGraphUpload"))?;
+        Ok(DeviceGraph(graph))
+    }
+
+    /// Most bytes that graphs held at a time.
+    pub(super) fn graph_bytes(&self) -> Result<u64> {
+        let mut bytes = 0u64;
+        let what = CUgraphMem_attribute::CU_GRAPH_MEM_ATTR_USED_MEM_HIGH;
+        let device = self.stream.context().cu_device();
+        // SAFETY: the attribute is a 64-bit number.
+        unsafe { sys::cuDeviceGetGraphMemAttribute(device, what, (&raw mut bytes).cast()) }
+            .result()
+            .map_err(failed("cuDeviceGetGraphMemAttribute"))?;
+        Ok(bytes)
+    }
+
+    /// Remembers the high-water mark of the usual pool and lets it begin anew.
+    fn raise_peak(&self) -> Result<()> {
+        let peak = self.peak_bytes()?;
+        self.earlier_peak.fetch_max(peak, Ordering::Relaxed);
+        let mut zero = 0u64;
+        let what = CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
+        let pool = self.pool()?;
+        // SAFETY: the attribute is a 64-bit number, and may be set to zero.
+        unsafe { sys::cuMemPoolSetAttribute(pool, what, (&raw mut zero).cast()) }
+            .result()
+            .map_err(failed("cuMemPoolSetAttribute"))
+    }
+}
+
+/// An error where a graph cannot be launched again and again: it would read the host's memory, which is
+/// no longer what it was, or keeps memory that it allocated.
+fn check(graph: &CudaGraph) -> Result<()> {
+    let (mut allocated, mut freed) = (0, 0);
+    for node in nodes(graph)? {
+        let mut kind = CUgraphNodeType::CU_GRAPH_NODE_TYPE_EMPTY;
+        // SAFETY: the node is the graph's.
+        unsafe { sys::cuGraphNodeGetType(node, &raw mut kind) }
+            .result()
+            .map_err(failed("cuGraphNodeGetType"))?;
+        match kind {
+            CUgraphNodeType::CU_GRAPH_NODE_TYPE_MEM_ALLOC => allocated += 1,
+            CUgraphNodeType::CU_GRAPH_NODE_TYPE_MEM_FREE => freed += 1,
+            CUgraphNodeType::CU_GRAPH_NODE_TYPE_MEMCPY => refuse_host(node)?,
+            CUgraphNodeType::CU_GRAPH_NODE_TYPE_HOST => {
+                return Err(Error::device("capture", "a function of the host was recorded"));
+            }
+            _ => {}
+        }
+    }
+    if allocated == freed {
+        return Ok(());
+    }
+    let reason = format!("{allocated} allocations were recorded, and {freed} were given back");
+    Err(Error::device("capture", reason))
+}
+
+fn nodes(graph: &CudaGraph) -> Result<Vec<CUgraphNode>> {
+    let mut count = 0;
+    // SAFETY: without room for nodes, the driver says how many there are.
+    unsafe { sys::cuGraphGetNodes(graph.cu_graph(), std::ptr::null_mut(), &raw mut count) }
+        .result()
+        .map_err(failed("cuGraphGetNodes"))?;
+    let mut nodes = vec![std::ptr::null_mut(); count];
+    // SAFETY: there is room for as many nodes as is said.
+    unsafe { sys::cuGraphGetNodes(graph.cu_graph(), nodes.as_mut_ptr(), &raw mut count) }
+        .result()
+        .map_err(failed("cuGraphGetNodes"))?;
+    nodes.truncate(count);
+    Ok(nodes)
+}
+
+fn refuse_host(node: CUgraphNode) -> Result<()> {
+    let mut copy = std::mem::MaybeUninit::<CUDA_MEMCPY3D>::zeroed();
+    // SAFETY: the node is a copy, whose description the driver writes; zeros are a description too.
+    let copy = unsafe {
+        sys::cuGraphMemcpyNodeGetParams(node, copy.as_mut_ptr())
+            .result()
+            .map_err(failed("cuGraphMemcpyNodeGetParams"))?;
+        copy.assume_init()
+    };
+    let host = CUmemorytype::CU_MEMORYTYPE_HOST;
+    if copy.srcMemoryType == host || copy.dstMemoryType == host {
+        return Err(Error::device("capture", "a copy from or to the host was recorded"));
+    }
+    Ok(())
+}

@@ -1,0 +1,271 @@
+//! Work that is recorded once and queued again as a whole.
+//!
+//! A launch costs the host microseconds; a graph of hundreds costs about as much as one. What is
+//! recorded are addresses and numbers as they were: memory stays where it is, and a number that is to
+//! change has to lie on the device.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::PoisonError;
+
+use crate::machine::Kind;
+use crate::{Argument, Counts, Error, Launch, Machine, Result, Type, ViewMut};
+
+/// Work of one machine that was captured.
+///
+/// Whoever keeps it keeps alive what it reads and writes that was not made while it was captured.
+pub struct Graph {
+    recorded: Recorded,
+    /// What one run of it counts for.
+    counts: Counts,
+    /// What the recorded work needs beside tensors: code of kernels, buffers of the emulator.
+    _kept: Vec<Box<dyn Any>>,
+}
+
+enum Recorded {
+    #[cfg(feature = "emulator")]
+    Emulated(crate::emulator::Recording),
+    #[cfg(feature = "cuda")]
+    Cuda(crate::device::graph::DeviceGraph),
+}
+
+impl fmt::Debug for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Graph({} launches)", self.counts.launches)
+    }
+}
+
+/// What some work queued, in order: names, sizes and numbers, without addresses. Equal for work that
+/// does the same on other memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Queued(Vec<(String, u64)>);
+
+impl Queued {
+    /// Launches, products, and overwritings of memory.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether nothing was queued.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The first thing in which `other`, queued later, is not the same, for people.
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        let idx = self.0.iter().zip(&other.0).position(|(a, b)| a != b);
+        let idx = idx.or_else(|| {
+            let shorter = self.0.len().min(other.0.len());
+            (self.0.len() != other.0.len()).then_some(shorter)
+        })?;
+        let name =
+            |queued: &Self| queued.0.get(idx).map_or("nothing".into(), |(name, _)| name.clone());
+        let (first, second) = (name(self), name(other));
+        Some(if first == second {
+            format!("launch {idx}, {first}, has other sizes or numbers than before")
+        } else {
+            format!("launch {idx} is {second} and was {first}")
+        })
+    }
+}
+
+/// Work that is being watched or captured.
+#[derive(Default)]
+pub(crate) struct Pass {
+    is_captured: bool,
+    queued: Queued,
+    /// Tables that go to the device once nothing is captured any more: address and bytes.
+    later: Vec<(u64, Vec<u8>)>,
+    kept: Vec<Box<dyn Any + Send>>,
+}
+
+impl Machine {
+    /// Does some work, and says what it queued.
+    ///
+    /// # Errors
+    ///
+    /// Those of the work, and one when other work is being watched or captured.
+    pub fn watch<R, E: From<Error>>(
+        &self,
+        work: impl FnOnce() -> std::result::Result<R, E>,
+    ) -> std::result::Result<(R, Queued), E> {
+        self.begin(false)?;
+        let result = work();
+        let pass = self.end();
+        Ok((result?, pass.queued))
+    }
+
+    /// Records what some work queues, and does none of it.
+    ///
+    /// The work may neither copy from the host nor to it, and must give back all memory that it
+    /// allocates. It was done before, so that everything that is loaded or set up once is there.
+    ///
+    /// # Errors
+    ///
+    /// Those of the work; when it did what cannot be recorded; and when other work is being watched
+    /// or captured. Nothing was done then, though what the work has made stays made.
+    pub fn capture<R, E: From<Error>>(
+        &self,
+        work: impl FnOnce() -> std::result::Result<R, E>,
+    ) -> std::result::Result<(R, Queued, Graph), E> {
+        let before = self.counts();
+        self.begin(true)?;
+        if let Err(error) = self.begin_recording() {
+            self.end();
+            return Err(error.into());
+        }
+        let result = work();
+        let recorded = self.end_recording();
+        let pass = self.end();
+        let counts = self.take_back(before);
+        // The work's own error says more than the recording's, which follows from it.
+        let result = result?;
+        let recorded = recorded?;
+        for (address, bytes) in &pass.later {
+            // SAFETY: the table was lent to be written, has so many bytes, and is kept by whoever
+            // keeps the graph.
+            #[expect(unsafe_code, reason = "a table whose turn has come")]
+            let mut view = unsafe { ViewMut::foreign(*address, bytes.len() / 4, Type::U32) };
+            self.write_bytes(&mut view, bytes)?;
+        }
+        let kept = pass.kept.into_iter().map(|kept| kept as Box<dyn Any>).collect();
+        Ok((result, pass.queued, Graph { recorded, counts, _kept: kept }))
+    }
+
+    /// Queues everything that was recorded.
+    ///
+    /// # Errors
+    ///
+    /// When the device fails, and while other work is being captured.
+    pub fn replay(&self, graph: &Graph) -> Result<()> {
+        self.refuse_while_capturing("replay")?;
+        match (&*self.0, &graph.recorded) {
+            #[cfg(feature = "emulator")]
+            (Kind::Emulated(emulator), Recorded::Emulated(recording)) => {
+                emulator.replay(recording)?;
+            }
+            #[cfg(feature = "cuda")]
+            (Kind::Cuda(_), Recorded::Cuda(graph)) => graph.launch()?,
+            #[cfg(all(feature = "emulator", feature = "cuda"))]
+            _ => return Err(Error::shape("replay", "the graph is another machine's")),
+        }
+        self.count(graph.counts);
+        Ok(())
+    }
+
+    /// Whether what is queued is only recorded.
+    pub fn is_capturing(&self) -> bool {
+        self.pass(|pass| pass.is_some_and(|pass| pass.is_captured))
+    }
+
+    /// On the emulator, whose memory is the host's, records something that the host does.
+    #[cfg(feature = "emulator")]
+    pub fn record_on_host(&self, work: impl Fn() -> Result<()> + Send + 'static) {
+        #[cfg_attr(not(feature = "cuda"), expect(irrefutable_let_patterns, reason = "one kind"))]
+        if let Kind::Emulated(emulator) = &*self.0 {
+            emulator.record_on_host(Box::new(work));
+        }
+    }
+
+    /// Keeps something for as long as the graph that is being captured.
+    pub(crate) fn keep_for_graph(&self, kept: impl Any + Send) {
+        self.pass(|pass| {
+            if let Some(pass) = pass
+                && pass.is_captured
+            {
+                pass.kept.push(Box::new(kept));
+            }
+        });
+    }
+
+    /// An error where the host would have to wait or to be read from.
+    pub(crate) fn refuse_while_capturing(&self, operation: &str) -> Result<()> {
+        if self.is_capturing() {
+            let reason = "work is being captured, which neither waits nor reads the host's memory";
+            return Err(Error::device(operation, reason));
+        }
+        Ok(())
+    }
+
+    /// Writes a table that lies where it is for good: later, where work is being captured.
+    pub(crate) fn write_table(&self, view: &mut ViewMut<'_>, bytes: &[u8]) -> Result<()> {
+        let is_later = self.pass(|pass| match pass {
+            Some(pass) if pass.is_captured => {
+                pass.later.push((view.address(), bytes.to_vec()));
+                true
+            }
+            _ => false,
+        });
+        if is_later { Ok(()) } else { self.write_bytes(view, bytes) }
+    }
+
+    /// Notes what is queued, where somebody watches.
+    pub(crate) fn note(&self, name: impl FnOnce() -> String, numbers: impl FnOnce() -> u64) {
+        self.pass(|pass| {
+            if let Some(pass) = pass {
+                pass.queued.0.push((name(), numbers()));
+            }
+        });
+    }
+
+    fn begin(&self, is_captured: bool) -> Result<()> {
+        self.pass_slot(|slot| {
+            if slot.is_some() {
+                return Err(Error::shape("capture", "other work is being watched or captured"));
+            }
+            *slot = Some(Pass { is_captured, ..Pass::default() });
+            Ok(())
+        })
+    }
+
+    fn end(&self) -> Pass {
+        self.pass_slot(Option::take).unwrap_or_default()
+    }
+
+    fn pass<R>(&self, look: impl FnOnce(Option<&mut Pass>) -> R) -> R {
+        self.pass_slot(|slot| look(slot.as_mut()))
+    }
+
+    fn pass_slot<R>(&self, look: impl FnOnce(&mut Option<Pass>) -> R) -> R {
+        look(&mut self.1.pass.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn begin_recording(&self) -> Result<()> {
+        match &*self.0 {
+            #[cfg(feature = "emulator")]
+            Kind::Emulated(emulator) => {
+                emulator.begin_recording();
+                Ok(())
+            }
+            #[cfg(feature = "cuda")]
+            Kind::Cuda(device) => device.begin_capture(),
+        }
+    }
+
+    fn end_recording(&self) -> Result<Recorded> {
+        match &*self.0 {
+            #[cfg(feature = "emulator")]
+            Kind::Emulated(emulator) => Ok(Recorded::Emulated(emulator.end_recording())),
+            #[cfg(feature = "cuda")]
+            Kind::Cuda(device) => device.end_capture().map(Recorded::Cuda),
+        }
+    }
+}
+
+/// A number that stands for sizes and numbers of a launch, whatever the addresses.
+pub(crate) fn numbers_of(launch: &Launch, arguments: &[Argument]) -> u64 {
+    let sizes = launch.grid.iter().chain(&launch.block).chain([&launch.shared_bytes]);
+    let sizes = sizes.map(|&size| u64::from(size));
+    let numbers = arguments.iter().map(|argument| match argument {
+        // Whether there is something, not where.
+        Argument::Pointer(address) => u64::from(*address != 0),
+        number => number.word(),
+    });
+    digest(sizes.chain(numbers))
+}
+
+/// A number that stands for several (FNV-1a, over words).
+pub(crate) fn digest(words: impl IntoIterator<Item = u64>) -> u64 {
+    let mix = |digest: u64, word: u64| (digest ^ word).wrapping_mul(0x0000_0100_0000_01b3);
+    words.into_iter().fold(0xcbf2_9ce4_8422_2325, mix)
+}
