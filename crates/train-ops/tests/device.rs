@@ -114,6 +114,72 @@ fn linear_layers() {
     });
 }
 
+/// GELU's gradient comes with the next product's, where that has whole eights; and where others read the
+/// same GELU, theirs is added.
+#[test]
+fn layers_behind_a_gelu() {
+    for hidden in [16, 12] {
+        let shapes: &[&[usize]] = &[&[2, 5, 24], &[hidden, 24], &[hidden], &[8, hidden], &[8]];
+        let on_cpu = |x: &[Tensor]| cpu::gelu(&cpu::linear(&x[0], &x[1], &x[2])?);
+        let on_device = |x: &[Traced]| gpu::linear_gelu(&x[0], &x[1], &x[2]);
+        let what = format!("two layers, {hidden} hidden");
+        check(&what, shapes, &|x| cpu::linear(&on_cpu(x)?, &x[3], &x[4]), &|x| {
+            gpu::linear(&on_device(x)?, &x[3], &x[4])
+        });
+        let what = format!("three readers of {hidden} hidden");
+        check(
+            &what,
+            &shapes[..4],
+            &|x| {
+                let h = on_cpu(x)?;
+                let sum = (cpu::linear_no_bias(&h, &x[3])? + cpu::linear_no_bias(&h, &x[3])?)?;
+                sum.broadcast_mul(&h.sum_all()?)
+            },
+            &|x| {
+                let h = on_device(x)?;
+                let two = [gpu::linear_no_bias(&h, &x[3])?, gpu::linear_no_bias(&h, &x[3])?];
+                let sum = gpu::add(&two[0], &two[1])?;
+                gpu::generic(&[&sum, &h], |x| {
+                    let x = [x[0].to_dtype(DType::F32)?, x[1].to_dtype(DType::F32)?];
+                    x[0].broadcast_mul(&x[1].sum_all()?)
+                })
+            },
+        );
+        // Nothing but a reader that is no layer.
+        check(
+            &format!("a norm of {hidden} hidden"),
+            &shapes[..3],
+            &|x| cpu::rms_norm_plain(&on_cpu(x)?, 1e-6),
+            &|x| gpu::rms_norm_plain(&on_device(x)?, 1e-6),
+        );
+    }
+}
+
+#[test]
+fn a_gelu_between_products_costs_no_pass_back() {
+    for place in places() {
+        use_place(Some(place.clone()));
+        for (hidden, passes) in [(16, 0), (12, 1)] {
+            let parameter = |shape: &[usize]| {
+                Traced::parameter(&noise(shape, 1).to_device(&place.device).unwrap())
+            };
+            let (x, w, b) = (parameter(&[6, 8]), parameter(&[hidden, 8]), parameter(&[hidden]));
+            let (last, target) =
+                (parameter(&[8, hidden]), Tensor::zeros(6, DType::U32, &place.device));
+            let y = gpu::linear_no_bias(&gpu::linear_gelu(&x, &w, &b).unwrap(), &last).unwrap();
+            let loss = gpu::cross_entropy(&y, &target.unwrap()).unwrap();
+            place.machine.profile(true);
+            loss.backward().unwrap();
+            let kernels = place.machine.profiled().unwrap();
+            place.machine.profile(false);
+            let is_pass = |name: &str| name == "gelu_backward";
+            let found = kernels.iter().filter(|kernel| is_pass(&kernel.name)).count();
+            assert_eq!(found, passes, "{hidden} hidden: {kernels:?}");
+        }
+    }
+    use_place(None);
+}
+
 #[test]
 fn norms() {
     let shapes: &[&[usize]] = &[&[3, 7, 40], &[40], &[40]];

@@ -6,7 +6,7 @@ use forerunner_kernels::{
 };
 
 use super::memory::{cast, dense, empty, view, view_mut, wrapped};
-use super::tape::{Gradient, step1};
+use super::tape::{Gradient, step, step1};
 use super::{Place, Traced, place};
 
 const NAME: &str = "linear";
@@ -73,56 +73,94 @@ fn layer(x: &Traced, weight: &Traced, bias: Option<&Traced>, with_gelu: bool) ->
         )
     };
     gemm(&place.machine, product).map_err(wrapped)?;
-    let mut needed = vec![x, weight];
+    // A product of whole eights can take the gradient of its input's GELU along.
+    let activated = x.gelu_of().filter(|_| inputs.is_multiple_of(8));
+    let activated_from = activated.map(|before| before.value().clone());
+    let mut needed = vec![activated.unwrap_or(x), weight];
     needed.extend(bias);
     let wanted: Vec<Option<DType>> =
         needed.iter().map(|input| input.is_traced().then(|| input.value().dtype())).collect();
-    let backward = move |gradient: &Gradient| {
-        let mut dy = dense(&cast(gradient.tensor(), DType::BF16)?)?;
-        if let Some(before) = &before {
-            let to = empty(&place, dy.shape(), DType::BF16)?;
-            let (x, dy_view, mut dx) = (view(before)?, view(&dy)?, view_mut(&to)?);
-            activation_backward(&place.machine, Activation::Gelu, &x, &dy_view, &mut dx)
-                .map_err(wrapped)?;
-            dy = to;
-        }
+    let back = move |dy: &Tensor| {
         let sizes = (rows, outputs, inputs);
         let mut found = Vec::with_capacity(wanted.len());
         found.push(match wanted[0] {
-            Some(dtype) => Some(of_input(&place, sizes, &dy, &weights, values.dims(), dtype)?),
+            Some(dtype) => {
+                let dx = empty(&place, values.shape(), DType::BF16)?;
+                of_input(&place, sizes, dy, &weights, activated_from.as_ref(), &dx)?;
+                Some(Gradient::new(cast(&dx, dtype)?))
+            }
             None => None,
         });
         found.push(match wanted[1] {
-            Some(dtype) => Some(of_weight(&place, sizes, &dy, &values, dtype)?),
+            Some(dtype) => Some(of_weight(&place, sizes, dy, &values, dtype)?),
             None => None,
         });
         if let Some(wanted) = wanted.get(2) {
             found.push(match wanted {
-                Some(dtype) => Some(of_bias(&place, sizes, &dy, *dtype)?),
+                Some(dtype) => Some(of_bias(&place, sizes, dy, *dtype)?),
                 None => None,
             });
         }
         Ok(found)
     };
-    Ok(step1(&needed, y, backward))
+    let Some(before) = before else {
+        return Ok(step1(&needed, y, move |gradient| back(&in_bf16(gradient)?)));
+    };
+    let n_inputs = needed.len();
+    let kept = before.clone();
+    let both = step(&needed, vec![y, before], move |gradients| {
+        let mut gradients = gradients.into_iter();
+        let (of_y, of_before) = (gradients.next().flatten(), gradients.next().flatten());
+        let through = match of_y {
+            Some(of_y) => Some(through_gelu(&in_bf16(&of_y)?, &kept)?),
+            None => None,
+        };
+        let arrived = match (through, of_before) {
+            (Some(through), Some(of_before)) => through.add(of_before)?,
+            (Some(one), None) | (None, Some(one)) => one,
+            (None, None) => return Ok(vec![None; n_inputs]),
+        };
+        back(&in_bf16(&arrived)?)
+    });
+    match <[Traced; 2]>::try_from(both) {
+        Ok([y, before]) => Ok(y.known_as_gelu_of(before)),
+        Err(_) => bail!("a step with two results has two"),
+    }
+}
+
+fn in_bf16(gradient: &Gradient) -> Result<Tensor> {
+    dense(&cast(gradient.tensor(), DType::BF16)?)
+}
+
+/// The gradient of what GELU was taken of.
+fn through_gelu(dy: &Tensor, before: &Tensor) -> Result<Gradient> {
+    let place = place()?;
+    let dx = empty(&place, dy.shape(), DType::BF16)?;
+    let (x, dy, mut to) = (view(before)?, view(dy)?, view_mut(&dx)?);
+    activation_backward(&place.machine, Activation::Gelu, &x, &dy, &mut to).map_err(wrapped)?;
+    Ok(Gradient::new(dx))
 }
 
 type Sizes = (usize, usize, usize);
 
-/// `dx = dy w`.
+/// `dx = dy w`, or, where `x` is the GELU of something, that something's gradient.
 fn of_input(
     place: &Place,
     (rows, outputs, inputs): Sizes,
     dy: &Tensor,
     weights: &Tensor,
-    shape: &[usize],
-    dtype: DType,
-) -> Result<Gradient> {
-    let dx = empty(place, shape, DType::BF16)?;
+    activated_from: Option<&Tensor>,
+    dx: &Tensor,
+) -> Result<()> {
     let (dy, weights) = (Operand::plain(view(dy)?), Operand::plain(view(weights)?));
-    let product = Gemm::new((rows, inputs, outputs), dy, weights, view_mut(&dx)?);
-    gemm(&place.machine, product).map_err(wrapped)?;
-    Ok(Gradient::new(cast(&dx, dtype)?))
+    let product = Gemm {
+        epilogue: match activated_from {
+            Some(before) => Epilogue::GeluGradient(view(before)?),
+            None => Epilogue::None,
+        },
+        ..Gemm::new((rows, inputs, outputs), dy, weights, view_mut(dx)?)
+    };
+    gemm(&place.machine, product).map_err(wrapped)
 }
 
 /// `dw = dyᵀ x`, in f32.

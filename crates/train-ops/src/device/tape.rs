@@ -18,6 +18,8 @@ use super::place;
 pub struct Traced {
     value: Tensor,
     origin: Option<Origin>,
+    /// What this is the GELU of, where a product that reads this may take GELU's gradient along.
+    gelu_of: Option<Arc<Traced>>,
 }
 
 /// One of the results of a step.
@@ -75,7 +77,8 @@ impl Gradient {
         self.is_one
     }
 
-    fn add(self, other: Self) -> Result<Self> {
+    /// The sum of two gradients of the same tensor.
+    pub(super) fn add(self, other: Self) -> Result<Self> {
         if self.tensor.dims() != other.tensor.dims() || self.tensor.dtype() != other.tensor.dtype()
         {
             bail!("gradients of {:?} and {:?} meet", self.tensor, other.tensor);
@@ -110,13 +113,13 @@ impl Node {
 impl Traced {
     /// A tensor through which no gradient passes.
     pub fn constant(value: &Tensor) -> Self {
-        Self { value: value.detach(), origin: None }
+        Self { value: value.detach(), origin: None, gelu_of: None }
     }
 
     /// A parameter, whose memory stays the tensor's: gradients are taken with respect to it.
     pub fn parameter(value: &Tensor) -> Self {
         let node = Node::new(Vec::new(), Made::Parameter { shadow: Mutex::default() });
-        Self { value: value.detach(), origin: Some(Origin { node, result: 0 }) }
+        Self { value: value.detach(), origin: Some(Origin { node, result: 0 }), gelu_of: None }
     }
 
     /// The values, which know nothing of how they were made.
@@ -127,12 +130,22 @@ impl Traced {
     /// The same values without their history.
     #[must_use]
     pub fn detach(&self) -> Self {
-        Self { value: self.value.clone(), origin: None }
+        Self { value: self.value.clone(), origin: None, gelu_of: None }
     }
 
     /// Whether gradients reach this tensor.
     pub fn is_traced(&self) -> bool {
         self.origin.is_some()
+    }
+
+    /// The same tensor, known as the GELU of another result of its step.
+    pub(super) fn known_as_gelu_of(self, before: Self) -> Self {
+        Self { gelu_of: before.is_traced().then(|| Arc::new(before)), ..self }
+    }
+
+    /// What this is the GELU of, if that is known. Gradients may be passed to it, in place of this.
+    pub(super) fn gelu_of(&self) -> Option<&Self> {
+        self.gelu_of.as_deref()
     }
 
     /// The values in bf16: a parameter's are rounded once and kept until it changes.
@@ -257,14 +270,17 @@ pub(super) fn step(
     backward: impl FnOnce(Vec<Option<Gradient>>) -> Result<Vec<Option<Gradient>>> + Send + 'static,
 ) -> Vec<Traced> {
     if inputs.iter().all(|input| input.origin.is_none()) {
-        return results.into_iter().map(|value| Traced { value, origin: None }).collect();
+        return results
+            .into_iter()
+            .map(|value| Traced { value, origin: None, gelu_of: None })
+            .collect();
     }
     let made =
         Made::Step { n_results: results.len(), backward: Mutex::new(Some(Box::new(backward))) };
     let node = Node::new(inputs.iter().map(|input| input.origin.clone()).collect(), made);
     let traced = |(result, value)| {
         let origin = Some(Origin { node: Arc::clone(&node), result });
-        Traced { value, origin }
+        Traced { value, origin, gelu_of: None }
     };
     results.into_iter().enumerate().map(traced).collect()
 }
