@@ -64,7 +64,6 @@ pub use machine::Machine;
 pub use measure::{Counts, Facts, KernelCost, Mark};
 pub use memory::{Buffer, Type, View, ViewMut};
 pub use muon::{MuonSettings, MuonTensor, muon};
-pub use newton_schulz::Polynomial;
 pub use norm::{layer_norm_backward, layer_norm_forward, rms_norm_backward, rms_norm_forward};
 pub use optimizer::{AdamWSettings, AdamWTensor, LionSettings, LionTensor, adamw, lion};
 pub use reduction::{column_sums, scale_by, sum, sum_of_squares};

@@ -4,15 +4,13 @@ use crate::launch::args;
 use crate::newton_schulz::{Batch, orthogonalize};
 use crate::optimizer::{bits, kept_share};
 use crate::step_tables::{Description, Entry, check_common};
-use crate::{
-    Buffer, Error, Machine, Polynomial, Result, Schedule, StepTables, Type, View, ViewMut,
-};
+use crate::{Buffer, Error, Machine, Result, Schedule, StepTables, Type, View, ViewMut};
 
 const NAME: &str = "muon";
 
 /// The settings of one Muon step (Jordan et al. 2024, <https://kellerjordan.github.io/posts/muon>).
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct MuonSettings {
+pub struct MuonSettings<'a> {
     /// Learning rate of this step.
     pub learning_rate: f64,
     /// Decay of the running mean of gradients, `m = μ m + (1 - μ) g`.
@@ -21,13 +19,11 @@ pub struct MuonSettings {
     pub nesterov: bool,
     /// Share of the parameter taken away, per unit of learning rate.
     pub weight_decay: f64,
-    /// Newton-Schulz iterations; five are usual.
-    pub iterations: usize,
+    /// The coefficients of `s`, `s³` and `s⁵` in each Newton-Schulz iteration; five are usual.
+    pub iterations: &'a [[f64; 3]],
     /// Equal blocks of rows that are made orthogonal each by itself: 3 for queries, keys and values
     /// in one matrix, otherwise 1.
     pub parts: usize,
-    /// The polynomials of the iterations.
-    pub polynomial: Polynomial,
 }
 
 /// One matrix of [`muon`], `[rows, columns]`. All parts have that many values.
@@ -46,12 +42,12 @@ pub struct MuonTensor<'a> {
     /// Inputs of the layer.
     pub columns: usize,
     /// The numbers of this step.
-    pub settings: MuonSettings,
+    pub settings: MuonSettings<'a>,
 }
 
 /// One Muon step on every matrix, in place.
 ///
-/// The update of each part is made orthogonal (see [`Polynomial`] for how closely) in bf16, and scaled
+/// The update of each part is made orthogonal, as closely as the iterations bring it, in bf16, and scaled
 /// by `√max(1, rows / columns)` of the part. Parts of equal shape go through the products together.
 /// `scale`, `schedule` and `sums` are as for [`adamw`](crate::adamw).
 ///
@@ -75,13 +71,13 @@ pub fn muon(
 }
 
 /// Matrices of one shape that are made orthogonal together.
-struct Group {
+struct Group<'a> {
     batch: Batch,
-    method: (Polynomial, usize),
+    iterations: &'a [[f64; 3]],
     description: Description,
 }
 
-impl Group {
+impl Group<'_> {
     fn step(
         &self,
         machine: &Machine,
@@ -121,7 +117,7 @@ impl Group {
             ];
             machine.launch(&table.launch("muon_normalize"), args)?;
         }
-        let x = orthogonalize(machine, x, self.batch, self.method)?;
+        let x = orthogonalize(machine, x, self.batch, self.iterations)?;
         // SAFETY: as above.
         #[expect(unsafe_code, reason = "a launch")]
         unsafe {
@@ -140,18 +136,17 @@ impl Group {
 }
 
 /// Sorts the parts of all matrices by their shape and method, in order of appearance.
-fn groups(tensors: &[MuonTensor<'_>], is_scheduled: bool) -> Result<Vec<Group>> {
-    let mut groups: Vec<Group> = Vec::new();
+fn groups<'a>(tensors: &[MuonTensor<'a>], is_scheduled: bool) -> Result<Vec<Group<'a>>> {
+    let mut groups: Vec<Group<'a>> = Vec::new();
     for (row, tensor) in tensors.iter().enumerate() {
         let rows = check(tensor, row)?;
-        let (columns, parts) = (tensor.columns, tensor.settings.parts);
-        let method = (tensor.settings.polynomial, tensor.settings.iterations);
-        let is_like = |group: &Group| {
-            (group.batch.rows, group.batch.columns, group.method) == (rows, columns, method)
+        let (columns, MuonSettings { parts, iterations, .. }) = (tensor.columns, tensor.settings);
+        let is_like = |group: &Group<'_>| {
+            (group.batch.rows, group.batch.columns, group.iterations) == (rows, columns, iterations)
         };
         let idx = groups.iter().position(is_like).unwrap_or_else(|| {
             let batch = Batch { count: 0, rows, columns };
-            groups.push(Group { batch, method, description: Description::default() });
+            groups.push(Group { batch, iterations, description: Description::default() });
             groups.len() - 1
         });
         let group = &mut groups[idx];
@@ -186,7 +181,7 @@ fn check(tensor: &MuonTensor<'_>, row: usize) -> Result<usize> {
     if rows == 0 || columns == 0 {
         return refused(format!("a matrix of {rows} x {columns} is empty"));
     }
-    if iterations == 0 {
+    if iterations.is_empty() {
         return refused("nothing becomes orthogonal in 0 iterations".to_owned());
     }
     let name = format!("tensor {row}");
@@ -203,7 +198,7 @@ fn check(tensor: &MuonTensor<'_>, row: usize) -> Result<usize> {
     Ok(rows / parts)
 }
 
-impl MuonSettings {
+impl MuonSettings<'_> {
     /// As `muon::Muon` in `cuda/muon.cuh`, for parts of a shape.
     fn words(&self, rows: usize, columns: usize, is_scheduled: bool) -> [u32; 8] {
         let Self { learning_rate, momentum, nesterov, weight_decay, .. } = *self;

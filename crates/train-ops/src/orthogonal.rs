@@ -27,7 +27,7 @@ pub enum Polynomial {
 
 impl Polynomial {
     /// The coefficients of `s`, `s³` and `s⁵` in an iteration, counted from zero.
-    fn coefficients(self, iteration: usize) -> [f64; 3] {
+    pub(crate) fn coefficients(self, iteration: usize) -> [f64; 3] {
         // Listed in arXiv 2505.16932, section 4, before the division by the safety factor.
         const POLAR_EXPRESS: [[f64; 3]; 7] = [
             [8.28721201814563, -23.595886519098837, 17.300387312530933],

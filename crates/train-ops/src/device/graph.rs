@@ -153,8 +153,8 @@ fn candle_cache(place: &Place) -> candle_core::Result<Option<impl Sized + use<>>
 
 #[cfg(not(feature = "cuda"))]
 #[expect(clippy::unnecessary_wraps, reason = "as on a device")]
-fn candle_cache(_place: &Place) -> candle_core::Result<()> {
-    Ok(())
+fn candle_cache(_place: &Place) -> candle_core::Result<Option<()>> {
+    Ok(None)
 }
 
 /// Whether this thread's work is being recorded.

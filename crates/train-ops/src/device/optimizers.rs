@@ -11,7 +11,7 @@ use forerunner_kernels::{
 use super::graph::{is_capturing, with_tables};
 use super::memory::{cast, dense, empty, filled, view, view_mut, wrapped};
 use super::{Place, Traced, place};
-use crate::{AdamW, Caution, Lion, Muon, Polynomial};
+use crate::{AdamW, Caution, Lion, Muon};
 
 /// What an optimizer remembers of a parameter: a fixed number of tensors of its size, zeros before
 /// the first step.
@@ -156,8 +156,10 @@ pub fn muon(
     look: bool,
 ) -> Result<Vec<Squares>> {
     let ready = Ready::new("muon", 1, steps, scalars, look)?;
+    let iterations: Vec<Vec<[f64; 3]>> =
+        steps.iter().map(|step| coefficients(&step.settings)).collect();
     let mut tensors = Vec::with_capacity(steps.len());
-    for (step, parts) in steps.iter().zip(&ready.parts) {
+    for ((step, parts), iterations) in steps.iter().zip(&ready.parts).zip(&iterations) {
         let (rows, columns) = step.parameter.value().dims2()?;
         let settings = step.settings;
         tensors.push(MuonTensor {
@@ -172,18 +174,19 @@ pub fn muon(
                 momentum: settings.momentum,
                 nesterov: settings.nesterov,
                 weight_decay: settings.weight_decay,
-                iterations: settings.iterations,
+                iterations,
                 parts: settings.parts,
-                polynomial: match settings.polynomial {
-                    Polynomial::Quintic => kernels::Polynomial::Quintic,
-                    Polynomial::PolarExpress => kernels::Polynomial::PolarExpress,
-                },
             },
         });
     }
     ready.run(|machine, tables, (scale, schedule), sums| {
         kernels::muon(machine, tables, &mut tensors, scale, schedule, sums)
     })
+}
+
+/// Those of every iteration.
+fn coefficients(settings: &Muon) -> Vec<[f64; 3]> {
+    (0..settings.iterations).map(|idx| settings.polynomial.coefficients(idx)).collect()
 }
 
 /// What a step's kernels are given, beside the parameters and their state.
