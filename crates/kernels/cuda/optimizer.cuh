@@ -169,7 +169,8 @@ DEVICE double optimizer_power(double base, uint32_t n) {
 
 // Numbers of a step whose rate and place in the training lie on the device. What comes in has the rates
 // for a factor of one and, where a step's number is the share of a parameter that is kept, the share that
-// is taken away. With `corrects` these are AdamW's, whose corrections depend on the step.
+// is taken away. With `corrects` these are AdamW's, whose corrections depend on the step; in their places
+// stands what single precision has lost of the decays.
 KERNEL(optimizer_schedule, (const uint32_t* base, uint32_t* steps, uint32_t n_entries,
                             const float* rate_at, const float* step_at, uint32_t corrects)) {
     const uint32_t entry = blockIdx.x * blockDim.x + threadIdx.x;
@@ -184,7 +185,8 @@ KERNEL(optimizer_schedule, (const uint32_t* base, uint32_t* steps, uint32_t n_en
     if (corrects) {
         const uint32_t step = uint32_t(*step_at);
         for (int idx = 0; idx < 2; ++idx) {
-            const double left = 1.0 - optimizer_power(number(2 + idx), step);
+            const double beta = number(2 + idx) + number(4 + idx);
+            const double left = 1.0 - optimizer_power(beta, step);
             to[4 + idx] = __float_as_uint(float(1.0 / left));
         }
     }

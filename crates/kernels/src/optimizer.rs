@@ -215,13 +215,19 @@ impl AdamWSettings {
         // The corrections of both moments move into the rate and into epsilon's place:
         // rate · (m / c1) / (√(v / c2) + ε), with c = 1 - betaᵗ.
         let step = i32::try_from(step).unwrap_or(i32::MAX);
+        // A schedule works the corrections out, from the decays and what single precision loses of them.
+        let lost = |beta: f64| beta - f64::from(beta as f32);
+        let corrections = match is_scheduled {
+            true => [lost(beta1), lost(beta2)],
+            false => [beta1, beta2].map(|beta| 1.0 / (1.0 - beta.powi(step))),
+        };
         let [rate, keep, beta1, beta2, correct1, correct2, epsilon] = [
             learning_rate,
             kept_share(learning_rate * weight_decay, is_scheduled),
             beta1,
             beta2,
-            1.0 / (1.0 - beta1.powi(step)),
-            1.0 / (1.0 - beta2.powi(step)),
+            corrections[0],
+            corrections[1],
             epsilon,
         ]
         .map(bits);

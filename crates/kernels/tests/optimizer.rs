@@ -292,6 +292,39 @@ fn lion_follows_the_definition() {
     assert_same_on_emulators(&results);
 }
 
+/// With its rate and its number on the device, a step is the same to the last bit.
+#[test]
+fn a_schedule_changes_no_bit() {
+    const RATE: f64 = 6e-4;
+    for machine in machines() {
+        for step in [1, 2, 7, 1000, 19_560] {
+            let run = |settings: AdamWSettings, schedule: Option<&Schedule<'_>>| {
+                let mut state = State::new(&machine, 0, 1000);
+                let gradient = machine.upload_f32(Type::F32, &noise(1000, 5)).unwrap();
+                let scale = machine.upload_f32(Type::F32, &[0.7]).unwrap();
+                let tensor = AdamWTensor {
+                    parameter: state.parameter.view_mut(),
+                    gradient: gradient.view(),
+                    first: state.first.view_mut(),
+                    second: state.second.view_mut(),
+                    shadow: None,
+                    settings,
+                };
+                let (tables, scale) = (&mut StepTables::new(), &scale.view());
+                adamw(&machine, tables, &mut [tensor], scale, schedule, None).unwrap();
+                machine.download(&state.parameter.view()).unwrap()
+            };
+            let settings = AdamWSettings { weight_decay: 0.1, ..PLAIN };
+            let plain = run(AdamWSettings { learning_rate: RATE, step, ..settings }, None);
+            let numbers = machine.upload_f32(Type::F32, &[RATE as f32, step as f32]).unwrap();
+            let at = |idx| numbers.view().part(idx..idx + 1);
+            let schedule = Schedule { rate: at(0), step: at(1) };
+            let scheduled = AdamWSettings { learning_rate: 1.0, step: 77, ..settings };
+            assert_eq!(run(scheduled, Some(&schedule)), plain, "step {step}");
+        }
+    }
+}
+
 /// One step on one tensor with a gradient of noise, without sums; returns the parameter.
 fn adamw_alone(
     machine: &Machine,
