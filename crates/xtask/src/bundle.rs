@@ -7,6 +7,7 @@
 //! forerunner-cuda/compare.py              the table
 //! forerunner-cuda/bench.rs                the program that is measured, for its settings
 //! forerunner-cuda/bin/bench               the same, compiled
+//! forerunner-cuda/bin/bench-captured      the same with steps that are captured as graphs
 //! forerunner-cuda/bin/gpu_bench           its supervisor
 //! forerunner-cuda/bin/forerunner-gpu      what the GPU is, and its rate of matrix products
 //! forerunner-cuda/tests/*                 every test of an operation that runs on a device
@@ -133,6 +134,9 @@ impl Bundle {
         files.put_stripped(programs.program("forerunner-gpu")?, "bin/forerunner-gpu")?;
         let bench = build::nanogpt(&text, &target.join("bundle/cuda"), Some(&toolkit))?;
         files.put_stripped(&bench, "bin/bench")?;
+        let captured = program::captured(Size::Full)?;
+        let captured = build::nanogpt(&captured, &target.join("bundle/cuda"), Some(&toolkit))?;
+        files.put_stripped(&captured, "bin/bench-captured")?;
         // The supervisor knows nothing of CUDA, but its package is then built once.
         let package = crate::install::HARNESS_PACKAGE;
         let supervisor = build::cargo(

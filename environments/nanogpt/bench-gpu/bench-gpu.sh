@@ -94,7 +94,7 @@ stage matmul.json 45 "${ours[@]}" "$here/bin/forerunner-gpu" matmul --json
 tests_end=$((SECONDS + 130))
 # What nothing but a device can show comes first.
 ordered=()
-for name in gemm harness device loss head attention; do
+for name in gemm graph harness device loss head attention; do
     [[ -x "$here/tests/$name" ]] && ordered+=("$here/tests/$name")
 done
 for test in "$here"/tests/*; do
@@ -106,7 +106,7 @@ for test in "${ordered[@]}"; do
     name=$(basename "$test")
     # The harness' other tests have no device in them, and some read the sources.
     only=()
-    [[ "$name" != harness ]] || only=(device_conversation)
+    [[ "$name" != harness ]] || only=(device_conversation captured_conversation)
     stage "test-$name.txt" $((left < 40 ? left : 40)) \
         "${ours[@]}" "$test" "${only[@]}" --test-threads=1 --nocapture
 done
@@ -124,6 +124,9 @@ torch=("$python" "$here/bench_torch.py" --program "$here/bench.rs" --weights "$w
 
 stage harness.json 75 "${ours[@]}" "$here/bin/gpu_bench" --program "$here/bin/bench" --weights "$weights" \
     "${data[@]}" "${rate[@]}"
+# The same losses are expected, to the last bit.
+stage captured.json 60 "${ours[@]}" "$here/bin/gpu_bench" --program "$here/bin/bench-captured" \
+    --name captured "${data[@]}" "${rate[@]}"
 stage eager.json 75 "${torch[@]}" --mode eager "${data[@]}" "${rate[@]}"
 stage compile.json 150 "${torch[@]}" --mode compile "${data[@]}" "${rate[@]}"
 # The same again with everything collected: a table of kernels, and what collecting costs.
@@ -153,7 +156,7 @@ rm -rf "$weights" "$out/inductor" "$out/triton" "$out/cuda-libs"
     "$python" "$here/compare.py" --kernels "$out/harness-all.json" 2>&1
     echo
     echo "=== the table"
-    "$python" "$here/compare.py" "$out"/{harness,eager,compile,harness-all,eager-synchronised}.json \
+    "$python" "$here/compare.py" "$out"/{harness,captured,eager,compile,harness-all,eager-synchronised}.json \
         --matmul "$out/matmul.json" --markdown "$out/table.md" 2>&1
     echo "all of it: $SECONDS s"
 } | tee "$out/summary.txt"

@@ -169,6 +169,7 @@ def main():
     print("\n" + text(rows) + "\n")
     print(f"ratio: speed of {first['name']} over that of the row; host ms: CPU time of the first thread")
     lines = losses(runs)
+    lines += [f"graphs, {run['name']}: {run['graphs']}" for run in runs if run.get("graphs")]
     print("\n".join(lines))
     if a.markdown:
         with open(a.markdown, "w", encoding="utf-8") as file:

@@ -1,5 +1,5 @@
-//! Whether PyTorch's model is the program's: both train from the same weights on the same tokens, on the
-//! CPU in f32, and have the same losses but for rounding.
+//! Whether PyTorch's model is the program's, and the captured program does the same: all train from the
+//! same weights on the same tokens, on the CPU in f32, and have the same losses but for rounding.
 
 use super::{
     SCRIPTS, build,
@@ -50,16 +50,33 @@ pub(super) fn run(python: Option<&Path>) -> Result<()> {
         command.args(["--device", "cpu", "--vocab", &vocab, "--context", &context]);
         command.arg("--weights").arg(&weights);
     };
-    let mut ours = Command::new(supervisor.program("gpu_bench")?);
-    shared(ours.arg("--program").arg(&toy));
-    let ours = figures(&mut ours)?;
+    let by_harness = |program: &Path| {
+        let mut command = Command::new(supervisor.program("gpu_bench")?);
+        shared(command.arg("--program").arg(program));
+        figures(&mut command)
+    };
+    let ours = by_harness(&toy)?;
+    let (from, to) = (ours.losses.first(), ours.losses.last());
+    let (from, to) = from.zip(to).context("no loss was recorded")?;
+    say(format_args!("losses from {from:.4} to {to:.4}"));
+
+    let captured = build::nanogpt(&program::captured(Size::Toy)?, &folder, None)?;
+    compare("with captured steps", &ours, &by_harness(&captured)?)
+        .context("hint: captured.patch has to follow the reference")?;
     let mut theirs = Command::new(python);
     theirs.args(["-W", "ignore"]).arg(workspace::root().join(SCRIPTS).join("bench_torch.py"));
     shared(theirs.args(["--precision", "f32", "--program"]).arg(&source));
-    let theirs = figures(&mut theirs)?;
+    compare("in PyTorch", &ours, &figures(&mut theirs)?)
+        .context("hint: bench_torch.py has to follow environments/nanogpt/programs/gpt2.rs")?;
+    say("all train the same model");
+    Ok(())
+}
+
+/// An error unless others came to the same losses.
+fn compare(what: &str, ours: &Figures, theirs: &Figures) -> Result<()> {
     ensure!(
         ours.parameters == theirs.parameters && ours.losses.len() == theirs.losses.len(),
-        "{} parameters and {} steps here, {} and {} there",
+        "{} parameters and {} steps, {} and {} {what}",
         ours.parameters,
         ours.losses.len(),
         theirs.parameters,
@@ -69,20 +86,11 @@ pub(super) fn run(python: Option<&Path>) -> Result<()> {
         ours.losses.iter().zip(&theirs.losses).map(|(a, b)| (a - b).abs()).collect();
     let most = |steps: &[f64]| steps.iter().copied().fold(0.0, f64::max);
     let (first, all) = (most(&apart[..FIRST.min(apart.len())]), most(&apart));
-    let (from, to) = (ours.losses.first(), ours.losses.last());
-    say(format_args!(
-        "losses from {:.4} to {:.4}; at most {first:.1e} apart in {FIRST} steps, {all:.1e} in all",
-        from.context("no loss was recorded")?,
-        to.context("no loss was recorded")?
-    ));
+    say(format_args!("{what}: at most {first:.1e} apart in {FIRST} steps, {all:.1e} in all"));
     // A comparison with what is not a number would hold.
     if !(first <= MOST_FIRST && all <= MOST && apart.iter().all(|apart| apart.is_finite())) {
-        bail!(
-            "the two models differ: at most {MOST_FIRST:.0e} and {MOST:.0e} are rounding\n\
-             hint: bench_torch.py has to follow environments/nanogpt/programs/gpt2.rs"
-        );
+        bail!("the models differ: at most {MOST_FIRST:.0e} and {MOST:.0e} are rounding");
     }
-    say("PyTorch trains the same model");
     Ok(())
 }
 

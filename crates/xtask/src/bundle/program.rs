@@ -8,6 +8,8 @@ use forerunner_workbench::apply;
 
 const REFERENCE: &str = include_str!("../../../../environments/nanogpt/programs/gpt2.rs");
 const PATCH: &str = include_str!("../../../../environments/nanogpt/programs/gpt2-124m.patch");
+/// What makes one captured step of the program's: without accumulation, since a step is all of it.
+const CAPTURED: &str = include_str!("../../../../environments/nanogpt/bench-gpu/captured.patch");
 
 /// Sizes of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,9 +54,9 @@ pub(crate) const TOY_VOCAB: usize = 256;
 pub(crate) const TOY_CONTEXT: usize = 64;
 
 /// Where training begins in the reference program.
-const BEGIN: &str = "    let mut optimizer = Optimizer::new(params);\n";
+const BEGIN: &str = "fn train(model: &Gpt, params: &Params, run: &mut Training) -> Result<()> {\n";
 
-/// Goes before it.
+/// Comes next.
 const ROUND: &str = "    // The bench: parameters become what a checkpoint of them holds, numbers of 8 bits (Veltkamp's
     // splitting, Dekker 1971), so that others can start from the very same.
     for parameter in params {
@@ -66,12 +68,21 @@ const ROUND: &str = "    // The bench: parameters become what a checkpoint of th
 
 /// The program's text.
 pub(crate) fn text(size: Size) -> Result<String> {
-    let plain = Program::single("main.rs", REFERENCE);
-    let changed = apply(&plain, &Change::Patch(PATCH.to_owned())).map_err(|findings| {
-        let why: Vec<_> = findings.into_iter().map(|finding| finding.message).collect();
-        anyhow!("the patch of `gpt2-124m` does not fit: {}", why.join("; "))
-    })?;
-    let mut text = changed.files.get("main.rs").context("the program is one file")?.clone();
+    let mut text = rounded(&sized(size)?)?;
+    for section in ["forward", "backward", "optimizer"] {
+        text = warmed_up(&text, section)?;
+    }
+    Ok(text)
+}
+
+/// The text of the same program with steps that are captured: the same losses, to the last bit.
+pub(crate) fn captured(size: Size) -> Result<String> {
+    warmed_up(&rounded(&patched(&sized(size)?, CAPTURED, "captured.patch")?)?, "step")
+}
+
+/// The reference with the constants of a size.
+fn sized(size: Size) -> Result<String> {
+    let mut text = patched(REFERENCE, PATCH, "gpt2-124m.patch")?;
     let constants = match size {
         Size::Full => FULL,
         Size::Toy => TOY,
@@ -79,14 +90,30 @@ pub(crate) fn text(size: Size) -> Result<String> {
     for (name, value) in constants {
         text = with_constant(&text, name, value)?;
     }
-    text = replaced(&text, BEGIN, &format!("{ROUND}{BEGIN}"))?;
-    for section in ["forward", "backward", "optimizer"] {
-        let early = format!(
-            "section(if step_idx < {WARM_UP} {{ \"warm-up: {section}\" }} else {{ \"{section}\" }}, "
-        );
-        text = replaced(&text, &format!("section(\"{section}\", "), &early)?;
-    }
     Ok(text)
+}
+
+/// The text with parameters that are rounded before the first step.
+fn rounded(text: &str) -> Result<String> {
+    replaced(text, BEGIN, &format!("{BEGIN}{ROUND}"))
+}
+
+/// What a patch makes of the text.
+fn patched(text: &str, patch: &str, name: &str) -> Result<String> {
+    let plain = Program::single("main.rs", text);
+    let changed = apply(&plain, &Change::Patch(patch.to_owned())).map_err(|findings| {
+        let why: Vec<_> = findings.into_iter().map(|finding| finding.message).collect();
+        anyhow!("{name} does not fit: {}", why.join("; "))
+    })?;
+    changed.files.get("main.rs").cloned().context("the program is one file")
+}
+
+/// The text with another name for the first steps of a section.
+fn warmed_up(text: &str, section: &str) -> Result<String> {
+    let early = format!(
+        "section(if step_idx < {WARM_UP} {{ \"warm-up: {section}\" }} else {{ \"{section}\" }}, "
+    );
+    replaced(text, &format!("section(\"{section}\", "), &early)
 }
 
 /// The text with one place exchanged.
@@ -120,6 +147,8 @@ mod tests {
             assert!(text.contains(ROUND));
             assert_eq!(text.matches("\"warm-up: ").count(), 3);
         }
+        let captured = captured(Size::Full).unwrap();
+        assert!(captured.contains(ROUND) && captured.contains("\"warm-up: step\""));
     }
 
     /// The script reads settings out of the program, and its own model is written by hand: a constant

@@ -11,7 +11,9 @@ use std::cell::Cell;
 use std::fmt;
 use std::ops::{Add, Div, Mul, Sub};
 
-use candle_core::{DType, Device, Shape};
+#[cfg(feature = "device")]
+use candle_core::DType;
+use candle_core::{Device, Shape};
 
 #[cfg(feature = "device")]
 use forerunner_train_ops::{self as ops, device::Traced};

@@ -81,6 +81,7 @@ pub(crate) fn figures(arguments: &Arguments, text: &Text, run: &Run) -> Result<V
         "losses": run.losses,
         "kernels": kernels,
         "kernels_timed_by": device.timed_by,
+        "graphs": device.graphs,
     }))
 }
 
