@@ -183,7 +183,7 @@ KERNEL(optimizer_schedule, (const uint32_t* base, uint32_t* steps, uint32_t n_en
     to[1] = __float_as_uint(float(1.0 - number(1) * rate));
     for (int idx = 2; idx < 8; ++idx) to[idx] = from[idx];
     if (corrects) {
-        const uint32_t step = uint32_t(*step_at);
+        const uint32_t step = uint32_t(*step_at + 0.5f);
         for (int idx = 0; idx < 2; ++idx) {
             const double beta = number(2 + idx) + number(4 + idx);
             const double left = 1.0 - optimizer_power(beta, step);

@@ -250,10 +250,13 @@ impl Allocation {
 
 impl Drop for Allocation {
     fn drop(&mut self) {
-        // An error cannot be reported here; the next call on the stream reports it.
-        let _ = self.stream.context().bind_to_thread();
+        // An error cannot be reported here; the next call on the context reports it, this one's own or
+        // one that waited there before.
+        let context = self.stream.context();
+        let bound = context.bind_to_thread();
         // SAFETY: the address came from the same stream, and is freed once.
-        let _ = unsafe { result::free_async(self.address, self.stream.cu_stream()) };
+        let freed = unsafe { result::free_async(self.address, self.stream.cu_stream()) };
+        context.record_err(bound.and(freed));
     }
 }
 

@@ -25,6 +25,14 @@ pub enum Error {
         /// What to do about it.
         hint: &'static str,
     },
+    /// Work that was captured keeps memory that a graph would allocate, and whoever has it has nothing.
+    #[error("captured work kept {kept} of {allocated} allocations of its own")]
+    Kept {
+        /// Allocations that were not given back.
+        kept: usize,
+        /// All of them.
+        allocated: usize,
+    },
     /// The device, or its emulator, failed.
     #[error("{operation}: the device says: {reason}")]
     Device {

@@ -41,7 +41,7 @@ impl fmt::Debug for Graph {
 pub struct Queued(Vec<(String, u64)>);
 
 impl Queued {
-    /// Launches, products, and overwritings of memory.
+    /// Launches, products, overwritings of memory, and other notes.
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -62,9 +62,11 @@ impl Queued {
             |queued: &Self| queued.0.get(idx).map_or("nothing".into(), |(name, _)| name.clone());
         let (first, second) = (name(self), name(other));
         Some(if first == second {
-            format!("launch {idx}, {first}, has other sizes or numbers than before")
+            format!(
+                "{first}, number {idx} of what is queued, has other sizes or numbers than before"
+            )
         } else {
-            format!("launch {idx} is {second} and was {first}")
+            format!("number {idx} of what is queued is {second} and was {first}")
         })
     }
 }
@@ -73,6 +75,7 @@ impl Queued {
 #[derive(Default)]
 pub(crate) struct Pass {
     is_captured: bool,
+    is_silent: bool,
     queued: Queued,
     /// Tables that go to the device once nothing is captured any more: address and bytes.
     later: Vec<(u64, Vec<u8>)>,
@@ -103,7 +106,8 @@ impl Machine {
     /// # Errors
     ///
     /// Those of the work; when it did what cannot be recorded; and when other work is being watched
-    /// or captured. Nothing was done then, though what the work has made stays made.
+    /// or captured. Nothing was done then, though what the work has made stays made: after
+    /// [`Error::Kept`] it is of no use to anybody.
     pub fn capture<R, E: From<Error>>(
         &self,
         work: impl FnOnce() -> std::result::Result<R, E>,
@@ -202,10 +206,57 @@ impl Machine {
     /// Notes what is queued, where somebody watches.
     pub(crate) fn note(&self, name: impl FnOnce() -> String, numbers: impl FnOnce() -> u64) {
         self.pass(|pass| {
-            if let Some(pass) = pass {
+            if let Some(pass) = pass
+                && !pass.is_silent
+            {
                 pass.queued.0.push((name(), numbers()));
             }
         });
+    }
+
+    /// Notes something that others have queued, or that what is queued depends on.
+    pub fn note_numbers(&self, name: &str, numbers: impl IntoIterator<Item = u64>) {
+        self.note(|| name.to_owned(), || digest(numbers));
+    }
+
+    /// Queues something that may be there one time and not another.
+    pub fn unnoted<R>(&self, queue: impl FnOnce() -> R) -> R {
+        let silent = |is_silent| {
+            self.pass(|pass| {
+                if let Some(pass) = pass {
+                    pass.is_silent = is_silent;
+                }
+            });
+        };
+        silent(true);
+        let result = queue();
+        silent(false);
+        result
+    }
+
+    /// Gives memory back that is held for later, of graphs too. Waits for the device.
+    ///
+    /// # Errors
+    ///
+    /// When work queued before has failed.
+    pub fn give_back(&self) -> Result<()> {
+        self.synchronize()?;
+        match &*self.0 {
+            #[cfg(feature = "emulator")]
+            Kind::Emulated(_) => Ok(()),
+            #[cfg(feature = "cuda")]
+            Kind::Cuda(device) => device.trim(),
+        }
+    }
+
+    /// Forgets errors that freeing memory of a capture that failed has left.
+    pub fn forget_errors(&self) {
+        match &*self.0 {
+            #[cfg(feature = "emulator")]
+            Kind::Emulated(_) => {}
+            #[cfg(feature = "cuda")]
+            Kind::Cuda(device) => device.forget_errors(),
+        }
     }
 
     fn begin(&self, is_captured: bool) -> Result<()> {

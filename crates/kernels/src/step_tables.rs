@@ -1,5 +1,6 @@
 //! What a launch over many tensors reads of them: tables on the device.
 
+use crate::graph::digest;
 use crate::launch::args;
 use crate::{Buffer, Error, Launch, Machine, Result, Type, View, ViewMut};
 
@@ -201,6 +202,8 @@ impl StepTables {
         if self.tables.len() <= idx {
             self.tables.resize_with(idx + 1, Table::default);
         }
+        // They hold no addresses: what changes here changes the step.
+        machine.note(|| "settings".into(), || digest(settings.iter().map(|&word| u64::from(word))));
         let table = &mut self.tables[idx];
         let tensors = table.tensors.write(machine, words)?;
         let base = table.settings.write(machine, settings.clone())?;

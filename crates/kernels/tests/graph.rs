@@ -159,12 +159,33 @@ fn numbers_that_change_are_seen() {
         let last = first.len() - 1;
         assert_eq!(
             first.difference(&other).unwrap(),
-            format!("launch {last}, accumulate_bf16, has other sizes or numbers than before")
+            format!(
+                "accumulate_bf16, number {last} of what is queued, has other sizes or numbers than before"
+            )
         );
         assert_eq!(
             first.difference(&more).unwrap(),
-            format!("launch {} is accumulate_bf16 and was nothing", last + 1)
+            format!("number {} of what is queued is accumulate_bf16 and was nothing", last + 1)
         );
+    }
+}
+
+#[test]
+fn settings_that_change_are_seen() {
+    for machine in machines() {
+        let mut state = State::new(&machine);
+        let mut tables = [StepTables::new(), StepTables::new()];
+        let numbers = machine.upload_f32(Type::F32, &[1.0, 1.0]).unwrap();
+        let at = |idx| numbers.view().part(idx..idx + 1);
+        let schedule = Schedule { rate: at(0), step: at(1) };
+        let tokens = input(&machine, 0);
+        let [first, same, other] = [0.01, 0.01, 0.02].map(|rate| {
+            let work = || step(&machine, &mut state, &mut tables, &tokens.view(), &schedule, rate);
+            machine.watch(work).unwrap().1
+        });
+        assert_eq!(first, same);
+        let difference = first.difference(&other).unwrap();
+        assert!(difference.starts_with("settings, "), "{difference}");
     }
 }
 

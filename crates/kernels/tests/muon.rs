@@ -5,7 +5,9 @@ mod support;
 
 use std::sync::LazyLock;
 
-use forerunner_kernels::{Buffer, Machine, MuonSettings, MuonTensor, StepTables, Type, View, muon};
+use forerunner_kernels::{
+    Buffer, Machine, MuonSettings, MuonTensor, Schedule, StepTables, Type, View, muon,
+};
 use support::{assert_close, machines, noise, rounded};
 
 const SCALE: f32 = 0.6;
@@ -165,6 +167,7 @@ fn step(
     states: &mut [State],
     gradients: &[View<'_>],
     settings: impl Fn(usize) -> MuonSettings<'static>,
+    is_scheduled: bool,
 ) -> Vec<f32> {
     let scale = machine.upload_f32(Type::F32, &[SCALE]).unwrap();
     let mut sums = machine.scratch(Type::F32, 3 * states.len()).unwrap();
@@ -179,10 +182,20 @@ fn step(
             shadow: state.shadow.as_mut().map(Buffer::view_mut),
             rows: SHAPES[idx].0,
             columns: SHAPES[idx].1,
-            settings: settings(idx),
+            settings: match is_scheduled {
+                true => {
+                    let settings = settings(idx);
+                    MuonSettings { learning_rate: 4.0 * settings.learning_rate, ..settings }
+                }
+                false => settings(idx),
+            },
         })
         .collect();
-    muon(machine, tables, &mut tensors, &scale.view(), None, Some(&mut sums.view_mut())).unwrap();
+    let numbers = machine.upload_f32(Type::F32, &[0.25, 3.0]).unwrap();
+    let at = |idx| numbers.view().part(idx..idx + 1);
+    let schedule = is_scheduled.then(|| Schedule { rate: at(0), step: at(1) });
+    let (scale, sums_to) = (&scale.view(), &mut sums.view_mut());
+    muon(machine, tables, &mut tensors, scale, schedule.as_ref(), Some(sums_to)).unwrap();
     machine.download(&sums.view()).unwrap()
 }
 
@@ -264,7 +277,7 @@ fn muon_follows_the_definition() {
                 .iter()
                 .map(|state| machine.download(&state.parameter.view()).unwrap())
                 .collect();
-            let sums = step(&machine, &mut tables, &mut states, &views, settings_of);
+            let sums = step(&machine, &mut tables, &mut states, &views, settings_of, time == 1);
             for (idx, state) in states.iter_mut().enumerate() {
                 let what = format!("{:?} in step {time}", SHAPES[idx]);
                 let round = |x: f32| if types(idx) == Type::Bf16 { rounded(x) } else { x };

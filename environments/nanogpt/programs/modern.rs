@@ -340,21 +340,19 @@ fn rate(step_idx: usize) -> f64 {
 // ------------------------------------------------------------------------------------- training
 
 fn train(model: &Gpt, params: &Params, run: &mut Training) -> Result<()> {
-    let mut trainer = Trainer::new(model, params)?;
-    // On a GPU, graphs that are recorded once and replayed.
-    let (mut add_up, mut update) = (Captured::new(add_up), Captured::new(update));
+    // On a GPU both parts of a step become graphs that are recorded once and replayed.
+    let mut trainer = Captured::new(Trainer::new(model, params)?);
     for step_idx in 0..STEPS {
         let Batch { inputs, targets } = run.batch(BATCH, LENGTH)?; // (BATCH, T) each
 
         for start in (0..BATCH).step_by(PART) {
             let inputs = inputs.sequences(start, PART)?; // (B, T)
             let targets = targets.sequences(start, PART)?; // (B, T)
-            let of_part = [&inputs, &targets];
-            run.section("gradients", || add_up.run(&mut trainer, of_part, []))?;
+            run.section("gradients", || trainer.run(add_up, [&inputs, &targets], []))?;
         }
         let rate = rate(step_idx);
         let numbers = [rate, step_idx as f64 + 1.0];
-        let [loss] = run.section("optimizer", || update.run(&mut trainer, [], numbers))?;
+        let [loss] = run.section("optimizer", || trainer.run(update, [], numbers))?;
 
         run.record("train_loss", step_idx, &loss)?; // a loss that explodes ends the run here
         if step_idx % RECORD_EVERY == 0 {

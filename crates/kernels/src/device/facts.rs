@@ -55,6 +55,6 @@ impl Device {
             .map_err(failed("cuMemPoolGetAttribute"))?;
         let earlier = self.earlier_peak.load(Ordering::Relaxed);
         // Graphs and the pool may have had theirs at different times: at most this much.
-        Ok(earlier.max(bytes + self.graph_bytes()?))
+        Ok(earlier.max(bytes + self.graph_bytes()))
     }
 }

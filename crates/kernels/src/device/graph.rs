@@ -26,9 +26,7 @@ impl Device {
     pub(crate) fn begin_capture(&self) -> Result<()> {
         self.enter()?;
         self.synchronize()?;
-        let pool = self.pool()?;
-        // SAFETY: the pool is that of a living device.
-        unsafe { sys::cuMemPoolTrimTo(pool, 0) }.result().map_err(failed("cuMemPoolTrimTo"))?;
+        self.trim()?;
         self.raise_peak()?;
         // Libraries may load and allocate what they need meanwhile.
         self.stream
@@ -37,11 +35,14 @@ impl Device {
     }
 
     pub(crate) fn end_capture(&self) -> Result<DeviceGraph> {
+        // What was freed in a recording that failed has left errors behind, with which the recording
+        // would not even be ended.
+        let context = self.stream.context();
+        let before = context.check_err();
         let ended = self.stream.end_capture(CUgraphInstantiate_flags(0));
-        // What was freed in a recording that failed has left its errors behind.
-        let left = self.stream.context().check_err();
+        let after = context.check_err();
         let graph = ended.map_err(failed("cuStreamEndCapture"))?;
-        left.map_err(failed("capture"))?;
+        before.and(after).map_err(failed("capture"))?;
         let Some(graph) = graph else {
             return Err(Error::device("capture", "nothing was recorded"));
         };
@@ -50,16 +51,33 @@ impl Device {
         Ok(DeviceGraph(graph))
     }
 
-    /// Most bytes that graphs held at a time.
-    pub(super) fn graph_bytes(&self) -> Result<u64> {
+    /// Gives back what the usual pool and that of graphs hold for later. The device was waited for.
+    pub(crate) fn trim(&self) -> Result<()> {
+        self.enter()?;
+        let pool = self.pool()?;
+        // SAFETY: the pool is that of a living device.
+        unsafe { sys::cuMemPoolTrimTo(pool, 0) }.result().map_err(failed("cuMemPoolTrimTo"))?;
+        let device = self.stream.context().cu_device();
+        // SAFETY: the device is that of a living context.
+        unsafe { sys::cuDeviceGraphMemTrim(device) }
+            .result()
+            .map_err(failed("cuDeviceGraphMemTrim"))
+    }
+
+    pub(crate) fn forget_errors(&self) {
+        let _ = self.stream.context().check_err();
+    }
+
+    /// Most bytes that graphs held at a time; nothing where the driver does not say.
+    pub(super) fn graph_bytes(&self) -> u64 {
         let mut bytes = 0u64;
         let what = CUgraphMem_attribute::CU_GRAPH_MEM_ATTR_USED_MEM_HIGH;
         let device = self.stream.context().cu_device();
         // SAFETY: the attribute is a 64-bit number.
-        unsafe { sys::cuDeviceGetGraphMemAttribute(device, what, (&raw mut bytes).cast()) }
-            .result()
-            .map_err(failed("cuDeviceGetGraphMemAttribute"))?;
-        Ok(bytes)
+        match unsafe { sys::cuDeviceGetGraphMemAttribute(device, what, (&raw mut bytes).cast()) } {
+            sys::CUresult::CUDA_SUCCESS => bytes,
+            _ => 0,
+        }
     }
 
     /// Remembers the high-water mark of the usual pool and lets it begin anew.
@@ -79,7 +97,7 @@ impl Device {
 /// An error where a graph cannot be launched again and again: it would read the host's memory, which is
 /// no longer what it was, or keeps memory that it allocated.
 fn check(graph: &CudaGraph) -> Result<()> {
-    let (mut allocated, mut freed) = (0, 0);
+    let (mut allocated, mut freed) = (0_usize, 0_usize);
     for node in nodes(graph)? {
         let mut kind = CUgraphNodeType::CU_GRAPH_NODE_TYPE_EMPTY;
         // SAFETY: the node is the graph's.
@@ -96,11 +114,10 @@ fn check(graph: &CudaGraph) -> Result<()> {
             _ => {}
         }
     }
-    if allocated == freed {
-        return Ok(());
+    match allocated.saturating_sub(freed) {
+        0 => Ok(()),
+        kept => Err(Error::Kept { kept, allocated }),
     }
-    let reason = format!("{allocated} allocations were recorded, and {freed} were given back");
-    Err(Error::device("capture", reason))
 }
 
 fn nodes(graph: &CudaGraph) -> Result<Vec<CUgraphNode>> {
@@ -120,9 +137,13 @@ fn nodes(graph: &CudaGraph) -> Result<Vec<CUgraphNode>> {
 
 fn refuse_host(node: CUgraphNode) -> Result<()> {
     let mut copy = std::mem::MaybeUninit::<CUDA_MEMCPY3D>::zeroed();
-    // SAFETY: the node is a copy, whose description the driver writes; zeros are a description too.
+    // SAFETY: the node is a copy, whose description the driver writes. Until then both kinds of memory,
+    // which have no value of zero, are those of a device, and zeros stand for everything else.
     let copy = unsafe {
-        sys::cuGraphMemcpyNodeGetParams(node, copy.as_mut_ptr())
+        let to = copy.as_mut_ptr();
+        (&raw mut (*to).srcMemoryType).write(CUmemorytype::CU_MEMORYTYPE_DEVICE);
+        (&raw mut (*to).dstMemoryType).write(CUmemorytype::CU_MEMORYTYPE_DEVICE);
+        sys::cuGraphMemcpyNodeGetParams(node, to)
             .result()
             .map_err(failed("cuGraphMemcpyNodeGetParams"))?;
         copy.assume_init()

@@ -5,7 +5,7 @@
 use candle_core::{DType, Result, Shape, Tensor, bail};
 use forerunner_kernels::{CustomArgument, CustomKernel, CustomKernels, CustomSource, Grid};
 
-use super::memory::{cast, dense, empty, view, view_mut, wrapped};
+use super::memory::{cast, dense, empty, filled, view, view_mut, wrapped};
 use super::tape::{Gradient, step};
 use super::{Place, Traced, place};
 
@@ -80,7 +80,7 @@ pub fn custom_kernel(
     Ok(step(&inputs, results, move |gradients| {
         let arrived = |(gradient, result): (&Option<Gradient>, &Tensor)| match gradient {
             Some(gradient) => dense(&cast(gradient.tensor(), result.dtype())?),
-            None => result.zeros_like(),
+            None => cast(&filled(&place, result.shape(), 0.0)?, result.dtype()),
         };
         let arrived: Vec<Tensor> =
             gradients.iter().zip(&kept).map(arrived).collect::<Result<_>>()?;

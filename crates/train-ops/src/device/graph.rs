@@ -13,12 +13,13 @@ use candle_core::{Error, Shape, Tensor, bail};
 use forerunner_kernels::{Graph, Queued, StepTables};
 
 use super::memory::{dense, empty, filled, storage_address, view, view_mut, wrapped};
-use super::{Place, place};
+use super::{Place, Traced, place};
 
 /// Work that was done once, with what it needs to be recorded.
 #[derive(Debug)]
 pub struct Watched {
     queued: Queued,
+    touched: Vec<u64>,
     tables: Vec<StepTables>,
 }
 
@@ -27,21 +28,39 @@ pub struct Watched {
 pub struct Captured {
     graph: Graph,
     place: Place,
+    /// Parameters that the graph writes and that had no copy in bf16 then.
+    unrounded: Vec<Traced>,
     // What the graph reads and writes.
     _tensors: Vec<Tensor>,
     _tables: Vec<StepTables>,
+}
+
+/// Why work was not recorded.
+#[derive(Debug)]
+pub enum NotCaptured<E> {
+    /// The work failed, or did what cannot be recorded. It can be done as ever.
+    Refused(E),
+    /// The work is not the same as it was, or keeps memory that would have been the graph's: what it keeps
+    /// is not to be trusted any more.
+    Broken(String),
 }
 
 /// The pass that this thread is in.
 #[derive(Default)]
 struct Pass {
     is_captured: bool,
+    /// Whether what is touched may be touched one time and not another.
+    is_silent: bool,
     /// Tables of optimizers' and of other steps over many tensors, in order of use.
     tables: Vec<StepTables>,
     used: usize,
     /// Where memory lies that was made in this pass.
     made: HashSet<u64>,
+    /// Where tensors begin that are read or written: in memory, or, where that was made in this pass, in
+    /// their own.
+    touched: Vec<u64>,
     kept: Vec<Tensor>,
+    unrounded: Vec<Traced>,
 }
 
 thread_local! {
@@ -52,9 +71,12 @@ thread_local! {
 struct Under;
 
 impl Under {
-    fn begin(pass: Pass) -> Self {
+    fn begin(pass: Pass) -> candle_core::Result<Self> {
+        if is_in_pass() {
+            bail!("captured work inside captured work");
+        }
         PASS.with_borrow_mut(|slot| *slot = Some(pass));
-        Self
+        Ok(Self)
     }
 
     fn end(self) -> Pass {
@@ -77,33 +99,53 @@ impl Watched {
     pub fn new<R, E: From<Error>>(work: impl FnOnce() -> Result<R, E>) -> Result<(R, Self), E> {
         let place = place()?;
         let _cache = candle_cache(&place)?;
-        let under = Under::begin(Pass::default());
+        let under = Under::begin(Pass::default())?;
         let (result, queued) = watched(&place, work)?;
-        Ok((result, Self { queued, tables: under.end().tables }))
+        let Pass { tables, touched, .. } = under.end();
+        Ok((result, Self { queued, touched, tables }))
     }
 
-    /// Records the work, and does not do it: `Err` inside `Ok` says in what the work is not the same as
-    /// it was.
+    /// Records the work, and does not do it.
     ///
     /// # Errors
     ///
-    /// Those of the work, and when the device cannot record what it does. What the work has changed of
-    /// the program's own stays changed.
+    /// When the work fails, does something else than it did, with other numbers or on other memory too,
+    /// keeps what it made, or does what the device cannot record.
     pub fn capture<R, E: From<Error>>(
         &self,
         work: impl FnOnce() -> Result<R, E>,
-    ) -> Result<Result<(R, Captured), String>, E> {
-        let place = place()?;
-        let _cache = candle_cache(&place)?;
+    ) -> Result<(R, Captured), NotCaptured<E>> {
+        let refused = |error: Error| NotCaptured::Refused(error.into());
+        let place = place().map_err(refused)?;
+        let _cache = candle_cache(&place).map_err(refused)?;
         let like = |tables| StepTables::like(&place.machine, tables).map_err(wrapped);
-        let tables = self.tables.iter().map(like).collect::<candle_core::Result<_>>()?;
-        let under = Under::begin(Pass { is_captured: true, tables, ..Pass::default() });
-        let (result, queued, graph) = captured(&place, work)?;
-        let Pass { tables, kept, .. } = under.end();
-        if let Some(difference) = self.queued.difference(&queued) {
-            return Ok(Err(difference));
+        let tables = self.tables.iter().map(like).collect::<candle_core::Result<_>>();
+        let tables = tables.map_err(refused)?;
+        let pass = Pass { is_captured: true, tables, ..Pass::default() };
+        let under = Under::begin(pass).map_err(refused)?;
+        match captured(&place, work) {
+            Ok((result, queued, graph)) => {
+                let Pass { tables, kept, touched, unrounded, .. } = under.end();
+                if let Some(difference) = self.difference(&queued, &touched) {
+                    let reason = format!("it does not do the same every time: {difference}");
+                    return Err(NotCaptured::Broken(reason));
+                }
+                let (_tensors, _tables) = (kept, tables);
+                Ok((result, Captured { graph, place, unrounded, _tensors, _tables }))
+            }
+            Err(error) => {
+                // What was kept of a graph that is none goes back to nobody.
+                drop(under);
+                place.machine.forget_errors();
+                Err(error)
+            }
         }
-        Ok(Ok((result, Captured { graph, place, _tensors: kept, _tables: tables })))
+    }
+
+    fn difference(&self, queued: &Queued, touched: &[u64]) -> Option<String> {
+        let other_memory =
+            || (self.touched != touched).then(|| "it reads or writes other memory".to_owned());
+        self.queued.difference(queued).or_else(other_memory)
     }
 }
 
@@ -114,16 +156,31 @@ impl Captured {
     ///
     /// When the device fails.
     pub fn replay(&self) -> candle_core::Result<()> {
-        self.place.machine.replay(&self.graph).map_err(wrapped)
+        self.place.machine.replay(&self.graph).map_err(wrapped)?;
+        // Somebody else may have wanted a copy since.
+        self.unrounded.iter().try_for_each(Traced::changed)
+    }
+
+    /// Has the device hold no memory for later, neither for graphs nor for anything else: what is done
+    /// once outside its graph needs as much again.
+    ///
+    /// # Errors
+    ///
+    /// When the device fails.
+    pub fn give_back(&self) -> candle_core::Result<()> {
+        self.place.machine.give_back().map_err(wrapped)
     }
 }
 
-/// Errors of the kernels' machine and of the work, as the work's.
-struct Either<E>(E);
+/// Errors of the kernels' machine and of the work.
+enum Either<E> {
+    Machine(forerunner_kernels::Error),
+    Work(E),
+}
 
-impl<E: From<Error>> From<forerunner_kernels::Error> for Either<E> {
+impl<E> From<forerunner_kernels::Error> for Either<E> {
     fn from(error: forerunner_kernels::Error) -> Self {
-        Self(wrapped(error).into())
+        Self::Machine(error)
     }
 }
 
@@ -131,14 +188,23 @@ fn watched<R, E: From<Error>>(
     place: &Place,
     work: impl FnOnce() -> Result<R, E>,
 ) -> Result<(R, Queued), E> {
-    place.machine.watch(|| work().map_err(Either)).map_err(|error: Either<E>| error.0)
+    place.machine.watch(|| work().map_err(Either::Work)).map_err(|error| match error {
+        Either::Machine(error) => wrapped(error).into(),
+        Either::Work(error) => error,
+    })
 }
 
 fn captured<R, E: From<Error>>(
     place: &Place,
     work: impl FnOnce() -> Result<R, E>,
-) -> Result<(R, Queued, Graph), E> {
-    place.machine.capture(|| work().map_err(Either)).map_err(|error: Either<E>| error.0)
+) -> Result<(R, Queued, Graph), NotCaptured<E>> {
+    place.machine.capture(|| work().map_err(Either::Work)).map_err(|error| match error {
+        Either::Machine(error @ forerunner_kernels::Error::Kept { .. }) => {
+            NotCaptured::Broken(error.to_string())
+        }
+        Either::Machine(error) => NotCaptured::Refused(wrapped(error).into()),
+        Either::Work(error) => NotCaptured::Refused(error),
+    })
 }
 
 /// Candle keeps what its kernels read of the host while this lives, and refuses what it has not kept
@@ -155,6 +221,11 @@ fn candle_cache(place: &Place) -> candle_core::Result<Option<impl Sized + use<>>
 #[expect(clippy::unnecessary_wraps, reason = "as on a device")]
 fn candle_cache(_place: &Place) -> candle_core::Result<Option<()>> {
     Ok(None)
+}
+
+/// Whether this thread's work is being watched or recorded.
+pub fn is_in_pass() -> bool {
+    PASS.with_borrow(Option::is_some)
 }
 
 /// Whether this thread's work is being recorded.
@@ -186,12 +257,12 @@ pub(super) fn with_tables<R>(use_them: impl FnOnce(Option<&mut StepTables>) -> R
 /// Takes note of a tensor that was made in this pass.
 pub(super) fn made(tensor: &Tensor) {
     PASS.with_borrow_mut(|pass| {
-        let Some(pass) = pass.as_mut().filter(|pass| pass.is_captured) else { return };
+        let Some(pass) = pass else { return };
         if let Ok(address) = storage_address(tensor) {
             pass.made.insert(address);
         }
         // The emulator's memory is the host's, and would be others' when the graph runs.
-        if tensor.device().is_cpu() {
+        if pass.is_captured && tensor.device().is_cpu() {
             pass.kept.push(tensor.clone());
         }
     });
@@ -200,9 +271,48 @@ pub(super) fn made(tensor: &Tensor) {
 /// Takes note of a tensor that is read or written: kept for the graph, unless it is the graph's own.
 pub(super) fn used(tensor: &Tensor) {
     PASS.with_borrow_mut(|pass| {
-        let Some(pass) = pass.as_mut().filter(|pass| pass.is_captured) else { return };
-        if storage_address(tensor).is_ok_and(|address| !pass.made.contains(&address)) {
+        let Some(pass) = pass else { return };
+        let Ok(address) = storage_address(tensor) else { return };
+        let start = (tensor.layout().start_offset() * tensor.dtype().size_in_bytes()) as u64;
+        let is_made = pass.made.contains(&address);
+        if !pass.is_silent {
+            pass.touched.push(if is_made { start } else { address + start });
+        }
+        if pass.is_captured && !is_made {
             pass.kept.push(tensor.clone());
+        }
+    });
+}
+
+/// Takes note of numbers that what is queued depends on and that no launch of ours shows.
+pub fn note_numbers(name: &str, numbers: impl IntoIterator<Item = u64>) {
+    if is_in_pass()
+        && let Ok(place) = place()
+    {
+        place.machine.note_numbers(name, numbers);
+    }
+}
+
+/// Queues something that may be there one time and not another, as far as the program is concerned.
+pub(super) fn unnoted<R>(place: &Place, queue: impl FnOnce() -> R) -> R {
+    let silent = |is_silent| {
+        PASS.with_borrow_mut(|pass| {
+            if let Some(pass) = pass {
+                pass.is_silent = is_silent;
+            }
+        });
+    };
+    silent(true);
+    let result = place.machine.unnoted(queue);
+    silent(false);
+    result
+}
+
+/// Has a parameter's copy, should it get one, brought up to date after each replay.
+pub(super) fn round_later(parameter: &Traced) {
+    PASS.with_borrow_mut(|pass| {
+        if let Some(pass) = pass.as_mut().filter(|pass| pass.is_captured) {
+            pass.unrounded.push(parameter.clone());
         }
     });
 }
@@ -214,7 +324,7 @@ pub(super) fn used(tensor: &Tensor) {
 /// While work is being recorded.
 pub fn refuse_while_capturing(operation: &str) -> candle_core::Result<()> {
     if is_capturing() {
-        bail!("{operation} reads what the device has, for which captured work does not wait");
+        bail!("{operation} needs the host, and cannot be captured");
     }
     Ok(())
 }

@@ -72,11 +72,14 @@ pub(super) fn all_by_candle(
 ) -> Result<Vec<Option<Tensor>>> {
     let inputs: Vec<Tensor> = inputs.iter().map(|&input| input.clone()).collect();
     let results = function(&inputs)?;
-    if !graph::is_capturing() {
+    if !graph::is_in_pass() {
         return Ok(results);
     }
     let place = place()?;
     inputs.iter().for_each(graph::used);
+    let found = results.iter().flatten();
+    let sizes = inputs.iter().chain(found).flat_map(|tensor| tensor.dims().to_vec());
+    graph::note_numbers("candle", sizes.map(|size| size as u64));
     let is_view = |result: &Tensor| {
         let address = storage_address(result).ok();
         address.is_some() && inputs.iter().any(|input| storage_address(input).ok() == address)
@@ -85,8 +88,8 @@ pub(super) fn all_by_candle(
     for result in results {
         fixed.push(match result {
             Some(result) if !is_view(&result) => {
-                let owned = place.device.is_cpu();
-                let result = if owned { result.force_contiguous()? } else { result };
+                let is_fixed = place.device.is_cpu() && graph::is_capturing();
+                let result = if is_fixed { result.force_contiguous()? } else { result };
                 graph::made(&result);
                 Some(result)
             }
@@ -94,7 +97,7 @@ pub(super) fn all_by_candle(
         });
     }
     #[cfg(feature = "emulator")]
-    if place.device.is_cpu() {
+    if place.device.is_cpu() && graph::is_capturing() {
         let (to, machine) = (fixed.clone(), place.machine.clone());
         place.machine.record_on_host(move || {
             let again = || {
@@ -174,7 +177,11 @@ fn cpu_address(storage: &CpuStorage) -> Result<u64> {
         CpuStorage::F32(values) => values.as_ptr() as u64,
         CpuStorage::BF16(values) => values.as_ptr() as u64,
         CpuStorage::U32(values) => values.as_ptr() as u64,
-        _ => bail!("kernels know f32, bf16 and u32 only"),
+        CpuStorage::U8(values) => values.as_ptr() as u64,
+        CpuStorage::I64(values) => values.as_ptr() as u64,
+        CpuStorage::F16(values) => values.as_ptr() as u64,
+        CpuStorage::F64(values) => values.as_ptr() as u64,
+        _ => bail!("a type that has no part in training"),
     })
 }
 
@@ -222,7 +229,11 @@ mod cuda {
             CudaStorageSlice::F32(slice) => of(slice, &stream),
             CudaStorageSlice::BF16(slice) => of(slice, &stream),
             CudaStorageSlice::U32(slice) => of(slice, &stream),
-            _ => bail!("kernels know f32, bf16 and u32 only"),
+            CudaStorageSlice::U8(slice) => of(slice, &stream),
+            CudaStorageSlice::I64(slice) => of(slice, &stream),
+            CudaStorageSlice::F16(slice) => of(slice, &stream),
+            CudaStorageSlice::F64(slice) => of(slice, &stream),
+            _ => bail!("a type that has no part in training"),
         })
     }
 }

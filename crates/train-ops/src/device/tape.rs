@@ -9,8 +9,8 @@ use candle_core::{DType, Result, Tensor, bail};
 use forerunner_kernels as kernels;
 
 use super::generic::sum;
-use super::graph::is_capturing;
-use super::memory::{cast, dense, filled, view, view_mut, wrapped};
+use super::graph::{copy_of, is_capturing, round_later, unnoted};
+use super::memory::{cast, dense, filled, storage_address, view, view_mut, wrapped};
 use super::place;
 
 /// A tensor that remembers how it was made; a clone shares both.
@@ -183,10 +183,14 @@ impl Traced {
         if values.dims() != self.value.dims() {
             bail!("set: {:?} does not fit {:?}", values.shape(), self.value.shape());
         }
-        let values = dense(&cast(values, DType::F32)?)?;
+        let mut values = dense(&cast(values, DType::F32)?)?;
+        if storage_address(&values)? == storage_address(&self.value)? {
+            // A view of the parameter itself.
+            values = copy_of(&values)?;
+        }
         let machine = place()?.machine;
         machine.copy(&mut view_mut(&self.value)?, &view(&values)?).map_err(wrapped)?;
-        self.changed(&machine)
+        self.changed()
     }
 
     /// Sets every value of a parameter.
@@ -197,7 +201,7 @@ impl Traced {
     pub fn fill(&self, value: f64) -> Result<()> {
         let machine = place()?.machine;
         kernels::fill(&machine, &mut view_mut(&self.value)?, value as f32).map_err(wrapped)?;
-        self.changed(&machine)
+        self.changed()
     }
 
     /// Adds `factor · values` to a parameter.
@@ -213,16 +217,22 @@ impl Traced {
         let machine = place()?.machine;
         let to = &mut view_mut(&self.value)?;
         kernels::accumulate(&machine, to, &view(&values)?, factor as f32).map_err(wrapped)?;
-        self.changed(&machine)
+        self.changed()
     }
 
     /// Brings a parameter's bf16 copy, where there is one, up to date: in place, because a graph may
     /// have recorded where it lies.
-    fn changed(&self, machine: &kernels::Machine) -> Result<()> {
+    pub(super) fn changed(&self) -> Result<()> {
         let Some(shadow) = self.shadow() else { return Ok(()) };
-        let Some(shadow) = &*shadow else { return Ok(()) };
-        kernels::round_to_bf16(machine, &mut view_mut(shadow)?, &view(&self.value)?)
-            .map_err(wrapped)
+        let Some(shadow) = &*shadow else {
+            round_later(self);
+            return Ok(());
+        };
+        let place = place()?;
+        unnoted(&place, || {
+            kernels::round_to_bf16(&place.machine, &mut view_mut(shadow)?, &view(&self.value)?)
+                .map_err(wrapped)
+        })
     }
 
     /// Gradients of this scalar with respect to every parameter that it depends on.

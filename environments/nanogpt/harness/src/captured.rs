@@ -2,138 +2,215 @@
 
 use crate::{Result, Tensor, Tokens};
 
-/// Work that is done again and again: on the tokens and with the numbers that it is handed, and on
-/// what a program keeps.
+/// What a program keeps, and work on it that is done again and again with other tokens and numbers.
 ///
-/// On the CPU this is a call of a function. On a GPU every operation costs the host microseconds,
+/// On the CPU that is a call of a function. On a GPU every operation costs the host microseconds,
 /// which is what a small model spends its time on; there the work is done twice as ever, recorded as a
 /// CUDA graph, and replayed, which costs the host about as much as a single operation:
 ///
 /// ```no_run
 /// # use harness::prelude::*;
-/// struct State {
+/// struct Trainer {
 ///     table: Var,
 ///     moments: Moments,
+///     one: Tensor,
 /// }
 ///
 /// fn step(
-///     state: &mut State,
+///     trainer: &mut Trainer,
 ///     [inputs, targets]: [&Tokens; 2],
 ///     [rate, count]: [&Tensor; 2],
 /// ) -> Result<[Tensor; 1]> {
-///     let loss = cross_entropy(&embedding(&state.table, inputs)?, targets)?;
-///     let Some(gradient) = loss.backward()?.get(&state.table) else { bail!("no gradient") };
-///     let one = Tensor::ones(())?;
-///     let scalars = Scalars { gradient: &one, schedule: Some((rate, count)) };
+///     let loss = cross_entropy(&embedding(&trainer.table, inputs)?, targets)?;
+///     let Some(gradient) = loss.backward()?.get(&trainer.table) else { bail!("no gradient") };
 ///     let settings = AdamW {
 ///         learning_rate: 0.1,
 ///         beta1: 0.9,
 ///         beta2: 0.95,
 ///         epsilon: 1e-8,
 ///         weight_decay: 0.0,
-///         step: 1,
+///         step: 1, // `count` counts
 ///     };
-///     let (parameter, moments) = (&state.table, &mut state.moments);
-///     let (gradient, caution) = (&gradient, Caution::default());
-///     adamw_all(&mut [AdamWStep { parameter, gradient, moments, settings, caution }], scalars)?;
+///     let scalars = Scalars { gradient: &trainer.one, schedule: Some((rate, count)) };
+///     adamw(&trainer.table, &gradient, scalars, &mut trainer.moments, &settings)?;
 ///     Ok([loss])
 /// }
 ///
-/// fn train(state: &mut State, run: &mut Training) -> Result<()> {
-///     let mut step = Captured::new(step);
+/// fn train(trainer: Trainer, run: &mut Training) -> Result<()> {
+///     let mut trainer = Captured::new(trainer);
 ///     for idx in 0..1000 {
 ///         let Batch { inputs, targets } = run.batch(8, 64)?;
-///         let rate = 1.0 - idx as f64 / 1000.0;
-///         let [loss] = step.run(state, [&inputs, &targets], [rate, idx as f64 + 1.0])?;
+///         let numbers = [1.0 - idx as f64 / 1000.0, idx as f64 + 1.0];
+///         let [loss] = trainer.run(step, [&inputs, &targets], numbers)?;
 ///         run.record("train_loss", idx, &loss)?;
 ///     }
 ///     Ok(())
 /// }
 /// ```
 ///
-/// What the function has to keep to, because a replay does not call it:
+/// # What the work has to keep to
 ///
-/// - Numbers that change from step to step are handed over, and arrive as scalar tensors. Others stay
-///   what they were when the work was recorded; work whose operations get other numbers, or are
-///   others, in the third call than in the second ends the run.
-/// - Optimizers take learning rates and the step's number from tensors ([`crate::Scalars::schedule`]).
-/// - What it keeps beyond the call it writes in place: [`crate::Var::set`], [`crate::Var::fill`],
-///   [`crate::Var::accumulate`], optimizers. Results are copied out; nothing else made in a call may be
-///   kept.
-/// - [`Tokens::hashed`], and kernels by candle that read the host, cannot be recorded.
+/// A replay does not call the function. So:
 ///
-/// Where a device cannot record the work, it is done as ever, and telemetry says why. Now and then it
-/// is done as ever anyway: while kernels are timed one by one, and while norms are looked at.
-pub struct Captured<S, const T: usize, const N: usize, const R: usize> {
-    work: Work<S, T, N, R>,
+/// - Numbers that change from step to step are handed over, and arrive as scalar tensors. Optimizers
+///   take a factor on learning rates and the step's number from tensors
+///   ([`Scalars::schedule`](crate::Scalars::schedule)); their other settings stay what they are.
+/// - A counter, a choice or a random number of the host's has the value that it had when the work was
+///   recorded. Where operations, their numbers, or the memory that they read and write are others in
+///   the third call than in the second, the run ends and says so; later calls are not looked at.
+/// - What is kept beyond the call is written in place: [`Var::set`](crate::Var::set),
+///   [`Var::fill`](crate::Var::fill), [`Var::accumulate`](crate::Var::accumulate), optimizers. Nothing
+///   else that was made in a call may be kept, the tokens and numbers that arrive included. Results
+///   are copied out.
+/// - Constants are made beforehand ([`Tensor::from_vec`](crate::Tensor::from_vec)), so are variables and
+///   the states of optimizers.
+///
+/// Where a device cannot record the work, it is done as ever, and telemetry says why: so it is with
+/// [`Tokens::hashed`], with records and batches inside, and with what candle does by way of the host.
+/// And it is done as ever now and then: while kernels are timed one by one, and where norms are looked
+/// at. Sections inside the work are timed only then.
+pub struct Captured<S> {
+    state: S,
     #[cfg(feature = "device")]
-    stage: on_device::Stage<T, R>,
+    graphs: on_device::Graphs,
 }
 
+/// Work on a state, on tokens and with numbers.
 type Work<S, const T: usize, const N: usize, const R: usize> =
     fn(&mut S, [&Tokens; T], [&Tensor; N]) -> Result<[Tensor; R]>;
 
-impl<S, const T: usize, const N: usize, const R: usize> Captured<S, T, N, R> {
-    /// Work that was not done yet. A function, not a closure: what it depends on is handed to it.
-    pub fn new(work: Work<S, T, N, R>) -> Self {
+impl<S> Captured<S> {
+    /// Nothing has been done yet.
+    pub fn new(state: S) -> Self {
         Self {
-            work,
+            state,
             #[cfg(feature = "device")]
-            stage: on_device::Stage::default(),
+            graphs: on_device::Graphs::default(),
         }
     }
 
-    /// Does the work; its results have no history. Numbers arrive in single precision.
+    /// What the work changes.
+    pub fn state(&self) -> &S {
+        &self.state
+    }
+
+    /// What the work changes, for other changes than the work's: what was recorded is forgotten.
+    pub fn state_mut(&mut self) -> &mut S {
+        #[cfg(feature = "device")]
+        {
+            self.graphs = on_device::Graphs::default();
+        }
+        &mut self.state
+    }
+
+    /// Does the work, a function of the state, of tokens and of numbers, which arrive in single
+    /// precision. Its results have no history. Work on tokens of other shapes is other work.
     ///
     /// # Errors
     ///
-    /// Those of the work, and on a GPU when it does not do the same as the first time.
-    pub fn run(
+    /// Those of the work, and on a GPU when it does not do the same every time.
+    pub fn run<const T: usize, const N: usize, const R: usize>(
         &mut self,
-        state: &mut S,
+        work: Work<S, T, N, R>,
         tokens: [&Tokens; T],
         numbers: [f64; N],
     ) -> Result<[Tensor; R]> {
         #[cfg(feature = "device")]
         if crate::device::current().is_some() {
-            return self.stage.run(self.work, state, tokens, numbers);
+            return self.graphs.run(&mut self.state, work, tokens, numbers);
         }
-        let mut scalars = Vec::with_capacity(N);
-        for number in numbers {
-            scalars.push(Tensor::full(number, ())?);
-        }
-        let results = (self.work)(state, tokens, std::array::from_fn(|idx| &scalars[idx]))?;
-        Ok(results.map(|result| result.detach()))
+        called(&mut self.state, work, tokens, numbers)
     }
+}
+
+/// The work, as a call.
+fn called<S, const T: usize, const N: usize, const R: usize>(
+    state: &mut S,
+    work: Work<S, T, N, R>,
+    tokens: [&Tokens; T],
+    numbers: [f64; N],
+) -> Result<[Tensor; R]> {
+    let scalars = each(numbers, |number| Tensor::full(number, ()))?;
+    let results = work(state, tokens, scalars.each_ref())?;
+    // A result may be a variable of the state's.
+    each(results, |result| result.copy())
+}
+
+fn each<A, B, const N: usize>(all: [A; N], make: impl Fn(A) -> Result<B>) -> Result<[B; N]> {
+    let made = all.into_iter().map(make).collect::<Result<Vec<_>>>()?;
+    made.try_into().map_err(|_| crate::Error::program("as many as there were"))
 }
 
 #[cfg(feature = "device")]
 mod on_device {
-    //! Done, recorded, replayed.
+    //! Done, watched, recorded, replayed.
 
-    use candle_core::{DType, Device};
-    use forerunner_train_ops::device::{self as ops, Traced, Watched};
+    use std::any::Any;
 
-    use super::Work;
-    use crate::norms::looking;
+    use candle_core::Device;
+    use forerunner_train_ops::device::{self as ops, NotCaptured, Traced, Watched};
+
+    use super::{Work, called, each};
+    use crate::norms::{looking, n_seen};
     use crate::tensor::{n_backward, set_backward};
     use crate::{Error, Result, Tensor, Tokens};
 
+    /// Works, or shapes of tokens, that are known at a time; the oldest is forgotten.
+    const MOST: usize = 8;
     /// Values from one number to the next: each begins where wide accesses may.
     const STRIDE: usize = 4;
 
-    /// How far the work has come.
-    pub(super) struct Stage<const T: usize, const R: usize> {
-        /// What the work reads, and its results: always the same memory.
-        memory: Option<Memory<T, R>>,
-        recorded: Recorded,
+    /// All work on a state.
+    #[derive(Default)]
+    pub(super) struct Graphs(Vec<(Key, Box<dyn Any>)>);
+
+    /// A function, and shapes and bounds of the tokens.
+    type Key = (usize, Vec<((usize, usize), usize)>);
+
+    impl Graphs {
+        pub(super) fn run<S, const T: usize, const N: usize, const R: usize>(
+            &mut self,
+            state: &mut S,
+            work: Work<S, T, N, R>,
+            tokens: [&Tokens; T],
+            numbers: [f64; N],
+        ) -> Result<[Tensor; R]> {
+            if ops::is_in_pass() {
+                // Part of other work, which is captured with it.
+                return called(state, work, tokens, numbers);
+            }
+            let facts = tokens.map(|tokens| (tokens.dims(), tokens.bound()));
+            let key = (work as usize, facts.to_vec());
+            let known = |(other, stage): &(Key, Box<dyn Any>)| {
+                *other == key && stage.is::<Stage<T, N, R>>()
+            };
+            let idx = match self.0.iter().position(known) {
+                Some(idx) => idx,
+                None => {
+                    if self.0.len() == MOST {
+                        self.0.remove(0);
+                    }
+                    self.0.push((key.clone(), Box::new(Stage::<T, N, R>::new(tokens)?)));
+                    self.0.len() - 1
+                }
+            };
+            match self.0[idx].1.downcast_mut::<Stage<T, N, R>>() {
+                Some(stage) => stage.run(state, work, tokens, numbers),
+                None => called(state, work, tokens, numbers),
+            }
+        }
     }
 
-    struct Memory<const T: usize, const R: usize> {
+    /// One work, and how far it has come.
+    struct Stage<const T: usize, const N: usize, const R: usize> {
+        /// What the work reads, always the same memory.
         tokens: [Tokens; T],
         numbers: candle_core::Tensor,
-        /// None before the work was done once.
+        /// Its results, always the same memory; none before it was done once.
         results: Option<[Tensor; R]>,
+        /// Whether it takes steps whose norms are looked at, once that is known.
+        takes_steps: Option<bool>,
+        recorded: Recorded,
     }
 
     enum Recorded {
@@ -146,105 +223,98 @@ mod on_device {
         Refused,
     }
 
-    impl<const T: usize, const R: usize> Default for Stage<T, R> {
-        fn default() -> Self {
-            Self { memory: None, recorded: Recorded::Not }
+    impl<const T: usize, const N: usize, const R: usize> Stage<T, N, R> {
+        fn new(tokens: [&Tokens; T]) -> Result<Self> {
+            Ok(Self {
+                tokens: each(tokens, |tokens| Ok(tokens.with_ids(ops::copy_of(&tokens.ids)?)))?,
+                numbers: ops::full((N.max(1), STRIDE), 0.0)?,
+                results: None,
+                takes_steps: None,
+                recorded: Recorded::Not,
+            })
         }
-    }
 
-    impl<const T: usize, const R: usize> Stage<T, R> {
-        pub(super) fn run<S, const N: usize>(
+        fn run<S>(
             &mut self,
-            work: Work<S, T, N, R>,
             state: &mut S,
+            work: Work<S, T, N, R>,
             tokens: [&Tokens; T],
             numbers: [f64; N],
         ) -> Result<[Tensor; R]> {
-            if ops::is_capturing() {
-                return Err(Error::program("captured work inside captured work"));
+            self.write(tokens, numbers)?;
+            let is_looked_at = looking() && self.takes_steps != Some(false);
+            let is_plain = matches!(self.recorded, Recorded::Not | Recorded::Refused);
+            if is_plain || is_looked_at || crate::device::is_timed() {
+                self.plain(state, work)?;
+            } else {
+                self.captured(state, work)?;
             }
-            if self.memory.as_ref().is_some_and(|memory| !memory.fits(tokens)) {
-                // Other shapes are other work.
-                *self = Self::default();
-            }
-            let memory = match &mut self.memory {
-                Some(memory) => memory,
-                None => self.memory.insert(Memory::new(tokens, N)?),
-            };
-            memory.write(tokens, numbers)?;
-            let is_plain = match self.recorded {
-                Recorded::Not => {
-                    self.recorded = Recorded::Done;
-                    true
-                }
-                Recorded::Refused => true,
-                _ => looking() || crate::device::is_timed(),
-            };
-            if is_plain {
-                return detached(memory.done(work, state)?);
-            }
-            match &self.recorded {
-                Recorded::Captured(captured, n) => {
-                    captured.replay()?;
-                    set_backward(n_backward() + n);
-                }
-                Recorded::Watched(watched) => {
-                    let before = n_backward();
-                    let recorded = watched.capture(|| memory.done(work, state).map(drop));
-                    let n = n_backward() - before;
-                    match recorded {
-                        Ok(Ok(((), captured))) => {
-                            captured.replay()?;
-                            crate::device::captured(None);
-                            self.recorded = Recorded::Captured(captured, n);
-                        }
-                        Ok(Err(difference)) => {
-                            return Err(Error::program(format!(
-                                "captured work does not do the same every time: {difference}\n\
-                                 hint: hand numbers that change over, as `numbers`"
-                            )));
-                        }
-                        Err(error) => {
-                            // Candle's errors may carry a backtrace.
-                            let reason = error.to_string().lines().next().map(str::to_owned);
-                            crate::device::captured(Some(reason.unwrap_or_default()));
-                            self.recorded = Recorded::Refused;
-                            set_backward(before);
-                            return detached(memory.done(work, state)?);
-                        }
-                    }
-                }
-                _ => {
-                    let ((), watched) = Watched::new(|| memory.done(work, state).map(drop))?;
-                    self.recorded = Recorded::Watched(watched);
-                }
-            }
-            match &memory.results {
-                Some(results) => detached(results.clone()),
+            match &self.results {
+                Some(results) => each(results.each_ref(), Tensor::copy),
                 None => Err(Error::program("captured work has no results")),
             }
         }
-    }
 
-    impl<const T: usize, const R: usize> Memory<T, R> {
-        fn new(tokens: [&Tokens; T], n_numbers: usize) -> Result<Self> {
-            let mut own = Vec::with_capacity(T);
-            for tokens in tokens {
-                own.push(tokens.with_ids(ops::copy_of(&tokens.ids)?));
+        /// Does the work as ever.
+        fn plain<S>(&mut self, state: &mut S, work: Work<S, T, N, R>) -> Result<()> {
+            let seen = n_seen();
+            if let Recorded::Captured(captured, _) = &self.recorded {
+                captured.give_back()?;
             }
-            let Ok(tokens) = own.try_into() else {
-                return Err(Error::program("captured work reads as many tokens as it reads"));
-            };
-            let numbers = ops::full((n_numbers.max(1), STRIDE), 0.0)?;
-            Ok(Self { tokens, numbers, results: None })
+            self.done(state, work)?;
+            if looking() {
+                self.takes_steps = Some(n_seen() > seen);
+            }
+            match &self.recorded {
+                Recorded::Captured(captured, _) => captured.give_back()?,
+                Recorded::Not => self.recorded = Recorded::Done,
+                _ => {}
+            }
+            Ok(())
         }
 
-        fn fits(&self, tokens: [&Tokens; T]) -> bool {
-            let facts = |tokens: &Tokens| (tokens.dims(), tokens.bound());
-            self.tokens.iter().zip(tokens).all(|(own, tokens)| facts(own) == facts(tokens))
+        /// Goes on from where the work is: watches, records, or replays it.
+        fn captured<S>(&mut self, state: &mut S, work: Work<S, T, N, R>) -> Result<()> {
+            let before = n_backward();
+            match std::mem::replace(&mut self.recorded, Recorded::Refused) {
+                Recorded::Captured(captured, n) => {
+                    captured.replay()?;
+                    set_backward(before + n);
+                    self.recorded = Recorded::Captured(captured, n);
+                }
+                Recorded::Watched(watched) => {
+                    match watched.capture(|| self.done(state, work)) {
+                        Ok(((), captured)) => {
+                            captured.replay()?;
+                            crate::device::captured(None);
+                            let n = n_backward() - before;
+                            self.recorded = Recorded::Captured(captured, n);
+                        }
+                        Err(NotCaptured::Broken(reason)) => {
+                            return Err(Error::program(format!(
+                                "captured work is not captured: {reason}\n\
+                                 hint: what changes is handed over as a number, and what is kept is \
+                                 written in place; see `Captured`"
+                            )));
+                        }
+                        Err(NotCaptured::Refused(error)) => {
+                            // Candle's errors may carry a backtrace.
+                            let reason = error.to_string().lines().next().map(str::to_owned);
+                            crate::device::captured(Some(reason.unwrap_or_default()));
+                            set_backward(before);
+                            self.done(state, work)?;
+                        }
+                    }
+                }
+                Recorded::Not | Recorded::Done | Recorded::Refused => {
+                    let ((), watched) = Watched::new(|| self.done(state, work))?;
+                    self.recorded = Recorded::Watched(watched);
+                }
+            }
+            Ok(())
         }
 
-        fn write<const N: usize>(&self, tokens: [&Tokens; T], numbers: [f64; N]) -> Result<()> {
+        fn write(&self, tokens: [&Tokens; T], numbers: [f64; N]) -> Result<()> {
             for (own, tokens) in self.tokens.iter().zip(tokens) {
                 ops::copy_to(&own.ids, &tokens.ids)?;
             }
@@ -260,47 +330,22 @@ mod on_device {
         }
 
         /// Does the work, and copies its results to where they always lie.
-        fn done<S, const N: usize>(
-            &mut self,
-            work: Work<S, T, N, R>,
-            state: &mut S,
-        ) -> Result<[Tensor; R]> {
-            let mut scalars = Vec::with_capacity(N);
-            for idx in 0..N {
+        fn done<S>(&mut self, state: &mut S, work: Work<S, T, N, R>) -> Result<()> {
+            let scalar = |idx| -> Result<Tensor> {
                 let number = self.numbers.narrow(0, idx, 1)?.narrow(1, 0, 1)?.reshape(())?;
-                scalars.push(Tensor::traced(Traced::constant(&number)));
-            }
-            let tokens = std::array::from_fn(|idx| &self.tokens[idx]);
-            let found = work(state, tokens, std::array::from_fn(|idx| &scalars[idx]))?;
-            let Some(results) = &self.results else {
-                let mut results = Vec::with_capacity(R);
-                for found in &found {
-                    results.push(copy_of(found)?);
-                }
-                let Ok(results) = <[Tensor; R]>::try_from(results) else {
-                    return Err(Error::program("captured work has as many results as it has"));
-                };
-                return Ok(self.results.insert(results).clone());
+                Ok(Tensor::traced(Traced::constant(&number)))
             };
-            for (to, from) in results.iter().zip(&found) {
-                ops::copy_to(to.values(), from.values())?;
+            let scalars = each(std::array::from_fn::<usize, N, _>(|idx| idx), scalar)?;
+            let found = work(state, self.tokens.each_ref(), scalars.each_ref())?;
+            match &self.results {
+                Some(results) => {
+                    for (to, from) in results.iter().zip(&found) {
+                        ops::copy_to(to.values(), from.values())?;
+                    }
+                }
+                None => self.results = Some(each(found, |found| found.copy())?),
             }
-            Ok(results.clone())
+            Ok(())
         }
-    }
-
-    /// Copies, which the next replay does not overwrite.
-    fn detached<const R: usize>(results: [Tensor; R]) -> Result<[Tensor; R]> {
-        let mut copies = Vec::with_capacity(R);
-        for result in &results {
-            copies.push(copy_of(result)?);
-        }
-        copies.try_into().map_err(|_| Error::program("there are as many copies as results"))
-    }
-
-    fn copy_of(tensor: &Tensor) -> Result<Tensor> {
-        let values = tensor.values();
-        debug_assert!(matches!(values.dtype(), DType::F32 | DType::BF16));
-        Ok(Tensor::traced(Traced::constant(&ops::copy_of(values)?)))
     }
 }

@@ -69,11 +69,16 @@ struct Graphs {
     refused: Vec<String>,
 }
 
+/// Reasons that are told.
+const MOST_REASONS: usize = 3;
+
 /// Takes note of work that was captured, or why it was not.
 pub(crate) fn captured(refused: Option<String>) {
     GRAPHS.with_borrow_mut(|graphs| match refused {
         None => graphs.captured += 1,
-        Some(reason) => graphs.refused.push(reason),
+        Some(reason) if graphs.refused.contains(&reason) => {}
+        Some(reason) if graphs.refused.len() < MOST_REASONS => graphs.refused.push(reason),
+        Some(_) => {}
     });
 }
 

@@ -193,6 +193,10 @@ impl Came {
         self.series("train_loss")
     }
 
+    pub(crate) fn graphs(&self) -> &str {
+        self.summary.device.as_ref().map_or("", |device| &device.graphs)
+    }
+
     pub(crate) fn series(&self, name: &str) -> Vec<f64> {
         let points = self.records.iter().filter(|record| record.series == name);
         points.map(|record| record.value).collect()

@@ -77,6 +77,12 @@ pub(crate) fn looking() -> bool {
     LOOKING.get()
 }
 
+/// Steps that this look has seen.
+#[cfg(feature = "device")]
+pub(crate) fn n_seen() -> usize {
+    SEEN.with_borrow(Vec::len)
+}
+
 /// Notes what a device saw of one parameter's step.
 #[cfg(feature = "device")]
 pub(crate) fn saw(

@@ -67,15 +67,23 @@ impl Scalars<'_> {
     /// Factor on the learning rates, and the number of the step where it counts.
     fn on_the_host(&self) -> Result<(f64, Option<usize>)> {
         let Some((rate, step)) = self.schedule else { return Ok((1.0, None)) };
-        let number = |tensor: &Tensor| tensor.values().to_scalar::<f32>().map(f64::from);
         Ok((number(rate)?, Some(number(step)?.round() as usize)))
     }
 
-    /// A learning rate of the settings, with its factor.
+    /// Factor on the learning rates; where nobody looks, nobody waits for it.
     #[cfg(feature = "device")]
-    fn rate(&self, learning_rate: f64) -> Result<f64> {
-        Ok(learning_rate * self.on_the_host()?.0)
+    fn rate(&self) -> Result<f64> {
+        match self.schedule {
+            Some((rate, _)) if crate::norms::looking() => number(rate),
+            _ => Ok(1.0),
+        }
     }
+}
+
+/// The value of a scalar.
+fn number(scalar: &Tensor) -> Result<f64> {
+    let value = scalar.values().reshape(())?.to_dtype(candle_core::DType::F32)?;
+    Ok(f64::from(value.to_scalar::<f32>()?))
 }
 
 /// One AdamW step on `parameter`, in place; `scale` is a scalar factor on the gradient.
@@ -83,14 +91,14 @@ impl Scalars<'_> {
 /// # Errors
 ///
 /// When the shapes do not fit.
-pub fn adamw(
+pub fn adamw<'s>(
     parameter: &Var,
     gradient: &Tensor,
-    scale: &Tensor,
+    scalars: impl Into<Scalars<'s>>,
     moments: &mut Moments,
     settings: &AdamW,
 ) -> Result<()> {
-    cautious_adamw(parameter, gradient, scale, moments, settings, Caution::default())
+    cautious_adamw(parameter, gradient, scalars, moments, settings, Caution::default())
 }
 
 /// [`adamw`] that holds back where update, gradient and parameter disagree; see [`Caution`].
@@ -98,17 +106,17 @@ pub fn adamw(
 /// # Errors
 ///
 /// When the shapes do not fit.
-pub fn cautious_adamw(
+pub fn cautious_adamw<'s>(
     parameter: &Var,
     gradient: &Tensor,
-    scale: &Tensor,
+    scalars: impl Into<Scalars<'s>>,
     moments: &mut Moments,
     settings: &AdamW,
     caution: Caution,
 ) -> Result<()> {
     adamw_all(
         &mut [AdamWStep { parameter, gradient, moments, settings: *settings, caution }],
-        scale,
+        scalars,
     )
 }
 
@@ -159,14 +167,14 @@ pub fn adamw_all<'s>(steps: &mut [AdamWStep<'_>], scalars: impl Into<Scalars<'s>
 /// # Errors
 ///
 /// When the shapes do not fit, or the rows do not split into the parts.
-pub fn muon(
+pub fn muon<'s>(
     parameter: &Var,
     gradient: &Tensor,
-    scale: &Tensor,
+    scalars: impl Into<Scalars<'s>>,
     momentum: &mut Momentum,
     settings: &Muon,
 ) -> Result<()> {
-    muon_all(&mut [MuonStep { parameter, gradient, momentum, settings: *settings }], scale)
+    muon_all(&mut [MuonStep { parameter, gradient, momentum, settings: *settings }], scalars)
 }
 
 /// What [`muon_all`] does with one parameter.
@@ -255,8 +263,9 @@ mod on_device {
             all.push(Step { parameter, gradient, state, settings: (*settings, *caution) });
         }
         let seen = ops::adamw(&mut all, of(&scalars), looking())?;
+        let rate = scalars.rate()?;
         for (step, squares) in steps.iter().zip(seen) {
-            saw(step.parameter, scalars.rate(step.settings.learning_rate)?, squares);
+            saw(step.parameter, rate * step.settings.learning_rate, squares);
         }
         Ok(())
     }
@@ -269,8 +278,9 @@ mod on_device {
             all.push(Step { parameter, gradient, state, settings: *settings });
         }
         let seen = ops::muon(&mut all, of(&scalars), looking())?;
+        let rate = scalars.rate()?;
         for (step, squares) in steps.iter().zip(seen) {
-            saw(step.parameter, scalars.rate(step.settings.learning_rate)?, squares);
+            saw(step.parameter, rate * step.settings.learning_rate, squares);
         }
         Ok(())
     }
@@ -285,7 +295,7 @@ mod on_device {
         let (state, gradient) = (state(&mut momentum.0)?, gradient.values());
         let step = Step { parameter: parameter.trace()?, gradient, state, settings: *settings };
         for squares in ops::lion(&mut [step], of(&scalars), looking())? {
-            saw(parameter, scalars.rate(settings.learning_rate)?, squares);
+            saw(parameter, scalars.rate()? * settings.learning_rate, squares);
         }
         Ok(())
     }

@@ -59,9 +59,19 @@ impl Tensor {
     fn constant(values: candle_core::Tensor) -> Result<Self> {
         #[cfg(feature = "device")]
         if let Some(device) = crate::device::current() {
+            ops::device::refuse_while_capturing("Tensor::from_vec")?;
             return Ok(Self::traced(Traced::constant(&values.to_device(&device)?)));
         }
         Ok(Self::plain(values))
+    }
+
+    /// The same values elsewhere, without a history.
+    pub(crate) fn copy(&self) -> Result<Self> {
+        #[cfg(feature = "device")]
+        if let Values::Traced(traced) = &self.0 {
+            return Ok(Self::traced(Traced::constant(&ops::device::copy_of(traced.value())?)));
+        }
+        Ok(Self::plain(self.values().detach().force_contiguous()?))
     }
 
     /// The values; without a history where a device made them.
@@ -373,6 +383,8 @@ impl Tensor {
     ///
     /// When the tensor cannot be allocated.
     pub fn powf(&self, exponent: f64) -> Result<Self> {
+        #[cfg(feature = "device")]
+        ops::device::note_numbers("powf", [exponent.to_bits()]);
         self.map(move |x| x.powf(exponent))
     }
 
@@ -551,7 +563,8 @@ fn line(operator: &str, number: f64) -> (f64, f64) {
         "add" => (1.0, number),
         "sub" => (1.0, -number),
         "mul" => (number, 0.0),
-        _ => (1.0 / number, 0.0),
+        "div" => (1.0 / number, 0.0),
+        other => unreachable!("{other} is no operator"),
     }
 }
 

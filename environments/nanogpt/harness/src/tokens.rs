@@ -4,7 +4,7 @@ use std::fmt;
 
 use candle_core::Device;
 #[cfg(feature = "device")]
-use forerunner_train_ops::device::{by_candle, refuse_while_capturing};
+use forerunner_train_ops::device::{by_candle, note_numbers, refuse_while_capturing};
 
 use crate::{Error, Result};
 
@@ -76,6 +76,8 @@ impl Tokens {
     /// When they cannot be allocated.
     pub fn previous(&self, distance: usize) -> Result<Self> {
         let distance = distance.min(self.length);
+        #[cfg(feature = "device")]
+        note_numbers("previous", [distance as u64]);
         let (shape, kept) = ((self.sequences, distance), self.length - distance);
         let shifted = move |ids: &candle_core::Tensor| {
             let zeros = candle_core::Tensor::zeros(shape, candle_core::DType::U32, ids.device())?;

@@ -137,6 +137,8 @@ impl<'a> Training<'a> {
     /// When the supervisor ends the run, for instance because its limit on tokens is reached.
     pub fn batch(&mut self, batch: usize, length: usize) -> Result<Batch> {
         self.check_alive()?;
+        #[cfg(feature = "device")]
+        ops::device::refuse_while_capturing("Training::batch")?;
         let began = self.began();
         self.end_work(began)?;
         let side = |value| u32::try_from(value).map_err(|_| Error::program("batch too large"));
@@ -218,6 +220,8 @@ impl<'a> Training<'a> {
         value: impl Into<Point<'p>>,
     ) -> Result<()> {
         self.check_alive()?;
+        #[cfg(feature = "device")]
+        ops::device::refuse_while_capturing("Training::record")?;
         let value = match value.into() {
             Point::Number(value) => value,
             #[cfg(feature = "device")]

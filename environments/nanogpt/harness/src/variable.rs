@@ -25,6 +25,8 @@ impl Var {
     ///
     /// When the tensor cannot be copied.
     pub fn new(tensor: &Tensor) -> Result<Self> {
+        #[cfg(feature = "device")]
+        ops::device::refuse_while_capturing("Var::new")?;
         // Detached, because candle takes what is a variable already as it is, without a copy.
         let values = tensor.values().to_dtype(DType::F32)?.contiguous()?.detach();
         Ok(Self::from(candle_core::Var::from_tensor(&values)?))
