@@ -222,6 +222,13 @@ fn a_stream_and_its_norm() {
             gpu::add(&sum, &y)
         },
     );
+    // Of the two results only the norm, as before a head.
+    check(
+        "residual_layer_norm's norm",
+        shapes,
+        &|x| cpu::layer_norm(&(&x[0] + &x[1])?, &x[2], &x[3], 1e-5),
+        &|x| Ok(gpu::residual_layer_norm(&x[0], &x[1], &x[2], &x[3], 1e-5)?.1),
+    );
     // Of the two results only the sum.
     check("residual_rms_norm's sum", &shapes[..2], &|x| &x[0] + &x[1], &|x| {
         Ok(gpu::residual_rms_norm(&x[0], &x[1], 1e-6)?.0)

@@ -13,7 +13,7 @@ fn common(name: &'static str) -> Step {
     let (tokens, values) = (TOKENS as f64, parameters() as f64);
     step.moves(FORWARD, "weights to bf16", 1, 6.0 * values);
     step.attention((FORWARD, "attention"), 2, 8.0 * STREAM);
-    step.layers(2.0);
+    step.layers(false, 2.0);
     step.product((FORWARD, "head"), 1, [TOKENS, ROWS, WIDTH], 2.0);
     step.product((BACKWARD, "head, of input"), 1, [TOKENS, WIDTH, ROWS], 2.0);
     step.product((BACKWARD, "head, of weight"), 1, [ROWS, WIDTH, TOKENS], 2.0);

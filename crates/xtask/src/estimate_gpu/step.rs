@@ -132,8 +132,10 @@ impl Step {
         rows.map(|row| row.seconds() * row.calls as f64).sum()
     }
 
-    /// The products of all layers and their gradients; weights' gradients have so many bytes.
-    pub(super) fn layers(&mut self, of_weights: f64) {
+    /// The products of all layers and their gradients; weights' gradients have so many bytes. With `gelu`,
+    /// the MLP's first product writes GELU and what it is taken of, 2 bytes a value each, and the product
+    /// that goes back to there reads the latter and applies the derivative.
+    pub(super) fn layers(&mut self, gelu: bool, of_weights: f64) {
         let shapes = [
             ("qkv", 3 * WIDTH, WIDTH),
             ("attention out", WIDTH, WIDTH),
@@ -141,12 +143,21 @@ impl Step {
             ("MLP out", WIDTH, HIDDEN),
         ];
         for (what, outputs, inputs) in shapes {
-            self.product((Part::Forward, what), LAYERS, [TOKENS, outputs, inputs], 2.0);
+            let (what, bytes) = match what {
+                "MLP in" if gelu => ("MLP in, and GELU", 4.0),
+                _ => (what, 2.0),
+            };
+            self.product((Part::Forward, what), LAYERS, [TOKENS, outputs, inputs], bytes);
         }
         for (what, outputs, inputs) in shapes {
-            let (of_input, of_weight) = (format!("{what}, of input"), format!("{what}, of weight"));
+            let (mut of_input, of_weight) =
+                (format!("{what}, of input"), format!("{what}, of weight"));
+            let mut bytes = 2.0;
+            if gelu && what == "MLP out" {
+                (of_input, bytes) = ("MLP out, of input and GELU".to_owned(), 4.0);
+            }
             let part = Part::Backward;
-            self.product((part, &of_input), LAYERS, [TOKENS, inputs, outputs], 2.0);
+            self.product((part, &of_input), LAYERS, [TOKENS, inputs, outputs], bytes);
             self.product((part, &of_weight), LAYERS, [outputs, inputs, TOKENS], of_weights);
         }
     }
