@@ -129,7 +129,8 @@ fn train(model: &Small, params: &Params, run: &mut Training) -> Result<()> {
 struct Session {
     to: PipeWriter,
     from: PipeReader,
-    program: JoinHandle<Result<()>>,
+    /// None once it was waited for.
+    program: Option<JoinHandle<Result<()>>>,
 }
 
 impl Session {
@@ -144,7 +145,7 @@ impl Session {
     ) -> Self {
         let ((from, output), (input, to)) = (pipe().unwrap(), pipe().unwrap());
         let program = spawn(move || program(Channel::new(input, output)));
-        let mut session = Self { to, from, program };
+        let mut session = Self { to, from, program: Some(program) };
         let seed = if device == Device::Cpu { 7 } else { 0 };
         session.send(&FromSupervisor::Start(Start {
             version: VERSION,
@@ -172,13 +173,18 @@ impl Session {
         message.write(&mut self.to).unwrap();
     }
 
+    /// The next message, or why there is none.
+    #[track_caller]
     fn receive(&mut self) -> FromProgram {
-        FromProgram::read(&mut self.from, 1 << 24).unwrap()
+        FromProgram::read(&mut self.from, 1 << 24).unwrap_or_else(|error| {
+            let ended = self.program.take().map(JoinHandle::join);
+            panic!("{error}, and the program: {ended:?}");
+        })
     }
 
-    fn end(self) {
+    fn end(mut self) {
         drop((self.to, self.from));
-        self.program.join().unwrap().unwrap();
+        self.program.take().unwrap().join().unwrap().unwrap();
     }
 }
 
@@ -218,11 +224,7 @@ pub(crate) fn trained_by(train: Train, collect: Collect, device: Device) -> Came
     }
     let (mut records, mut summary, mut n_batches) = (Vec::new(), Summary::default(), 0);
     loop {
-        let Ok(message) = FromProgram::read(&mut session.from, 1 << 24) else {
-            session.end();
-            panic!("the program ended before it was done");
-        };
-        match message {
+        match session.receive() {
             FromProgram::Batch(request) => {
                 n_batches += 1;
                 let row = request.length as usize + 1;
