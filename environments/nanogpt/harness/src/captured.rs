@@ -6,7 +6,7 @@ use crate::{Result, Tensor, Tokens};
 ///
 /// On the CPU that is a call of a function. On a GPU every operation costs the host microseconds,
 /// which is what a small model spends its time on; there the work is done twice as ever, recorded as a
-/// CUDA graph, and replayed, which costs the host about as much as a single operation:
+/// CUDA graph, and replayed, which costs the host about as much as a few operations:
 ///
 /// ```no_run
 /// # use harness::prelude::*;
