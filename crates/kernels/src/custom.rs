@@ -228,7 +228,9 @@ impl Machine {
                     unsafe { device.launch_custom(&kernel.function, grid, words) }
                         .map_err(|reason| Error::device(kernel.name(), reason))
                 };
-                let numbers = || digest(arguments.iter().map(CustomArgument::number));
+                let sizes = grid.blocks.into_iter().chain(grid.threads).chain([grid.shared_bytes]);
+                let sizes = sizes.map(u64::from);
+                let numbers = || digest(sizes.chain(arguments.iter().map(CustomArgument::number)));
                 self.keep_for_graph(kernel.function.clone());
                 self.metered(|| format!("custom {}", kernel.name()), numbers, queue)
             }

@@ -36,7 +36,11 @@ pub(crate) struct Emulator {
 
 /// What is done when a graph runs, in order.
 #[derive(Default)]
-pub(crate) struct Recording(Vec<Step>);
+pub(crate) struct Recording {
+    steps: Vec<Step>,
+    /// Memory that was allocated meanwhile; a device's graph allocates by itself when it runs.
+    buffers: Vec<Arc<Guarded>>,
+}
 
 enum Step {
     Kernel(Launch, Vec<Argument>),
@@ -78,12 +82,16 @@ impl Emulator {
         Self { seed: AtomicU64::new(seed), live: Arc::default(), recording: Mutex::default() }
     }
 
-    pub(crate) fn allocate(&self, bytes: usize) -> Guarded {
+    pub(crate) fn allocate(&self, bytes: usize) -> Arc<Guarded> {
         let words = vec![u128::MAX; (bytes + 2 * GUARD).div_ceil(16)];
         let guarded = Guarded { words, bytes, live: Arc::clone(&self.live) };
         let mut live = self.live.0.lock().unwrap_or_else(PoisonError::into_inner);
         live.insert(guarded.address(), guarded.bytes as u64);
         drop(live);
+        let guarded = Arc::new(guarded);
+        if let Some(recording) = &mut *self.recording() {
+            recording.buffers.push(Arc::clone(&guarded));
+        }
         guarded
     }
 
@@ -91,8 +99,11 @@ impl Emulator {
         *self.recording() = Some(Recording::default());
     }
 
-    pub(crate) fn end_recording(&self) -> Recording {
-        self.recording().take().unwrap_or_default()
+    pub(crate) fn end_recording(&self) -> crate::Result<Recording> {
+        let recording = self.recording().take().unwrap_or_default();
+        let allocated = recording.buffers.len();
+        let kept = recording.buffers.iter().filter(|buffer| Arc::strong_count(buffer) > 1).count();
+        if kept > 0 { Err(Error::Kept { kept, allocated }) } else { Ok(recording) }
     }
 
     fn recording(&self) -> MutexGuard<'_, Option<Recording>> {
@@ -103,7 +114,7 @@ impl Emulator {
     fn record(&self, step: impl FnOnce() -> Step) -> bool {
         let mut recording = self.recording();
         if let Some(recording) = &mut *recording {
-            recording.0.push(step());
+            recording.steps.push(step());
         }
         recording.is_some()
     }
@@ -132,7 +143,7 @@ impl Emulator {
 
     /// Does what was recorded. Threads run in another order each time.
     pub(crate) fn replay(&self, recording: &Recording) -> crate::Result<()> {
-        for step in &recording.0 {
+        for step in &recording.steps {
             match step {
                 // SAFETY: the promise that was made when the launch was recorded; whoever keeps the
                 // graph keeps the memory.

@@ -7,6 +7,7 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use crate::machine::Kind;
 use crate::{Argument, Counts, Error, Launch, Machine, Result, Type, ViewMut};
@@ -51,6 +52,11 @@ impl Queued {
         self.0.is_empty()
     }
 
+    /// Whether this is what `whole` began with.
+    pub fn begins(&self, whole: &Self) -> bool {
+        whole.0.starts_with(&self.0)
+    }
+
     /// The first thing in which `other`, queued later, is not the same, for people.
     pub fn difference(&self, other: &Self) -> Option<String> {
         let idx = self.0.iter().zip(&other.0).position(|(a, b)| a != b);
@@ -82,6 +88,30 @@ pub(crate) struct Pass {
     kept: Vec<Box<dyn Any + Send>>,
 }
 
+/// What ran last, of work that has graphs.
+const PLAIN: u8 = 0;
+const GRAPH: u8 = 1;
+
+/// A pass that is under way; it ends with this, also when the work panics.
+struct Open<'a>(&'a Machine);
+
+impl Open<'_> {
+    fn end(self) -> Pass {
+        self.0.pass_slot(Option::take).unwrap_or_default()
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        if let Some(pass) = self.0.pass_slot(Option::take)
+            && pass.is_captured
+        {
+            // Nothing was recorded, or something half.
+            let _ = self.0.end_recording();
+        }
+    }
+}
+
 impl Machine {
     /// Does some work, and says what it queued.
     ///
@@ -92,13 +122,12 @@ impl Machine {
         &self,
         work: impl FnOnce() -> std::result::Result<R, E>,
     ) -> std::result::Result<(R, Queued), E> {
-        self.begin(false)?;
+        let open = self.begin(false)?;
         let result = work();
-        let pass = self.end();
-        Ok((result?, pass.queued))
+        Ok((result?, open.end().queued))
     }
 
-    /// Records what some work queues, and does none of it.
+    /// Records what some work queues, and does none of it. Says what was queued, also where that failed.
     ///
     /// The work may neither copy from the host nor to it, and must give back all memory that it
     /// allocates. It was done before, so that everything that is loaded or set up once is there.
@@ -111,29 +140,44 @@ impl Machine {
     pub fn capture<R, E: From<Error>>(
         &self,
         work: impl FnOnce() -> std::result::Result<R, E>,
-    ) -> std::result::Result<(R, Queued, Graph), E> {
+    ) -> (Queued, std::result::Result<(R, Graph), E>) {
         let before = self.counts();
-        self.begin(true)?;
+        let open = match self.begin(true) {
+            Ok(open) => open,
+            Err(error) => return (Queued::default(), Err(error.into())),
+        };
         if let Err(error) = self.begin_recording() {
-            self.end();
-            return Err(error.into());
+            return (Queued::default(), Err(error.into()));
         }
         let result = work();
         let recorded = self.end_recording();
-        let pass = self.end();
+        let Pass { queued, later, kept, .. } = open.end();
         let counts = self.take_back(before);
-        // The work's own error says more than the recording's, which follows from it.
-        let result = result?;
-        let recorded = recorded?;
-        for (address, bytes) in &pass.later {
+        let recorded = match (recorded, result) {
+            (Err(error @ Error::Kept { .. }), _) => Err(error.into()),
+            // The work's own error says more than the recording's, which follows from it.
+            (_, Err(error)) => Err(error),
+            (Err(error), Ok(_)) => Err(error.into()),
+            (Ok(recorded), Ok(result)) => Ok((recorded, result)),
+        };
+        let finished = recorded.and_then(|(recorded, result)| {
+            self.write_tables(&later)?;
+            self.1.last_ran.store(GRAPH, Ordering::Relaxed);
+            let _kept = kept.into_iter().map(|kept| kept as Box<dyn Any>).collect();
+            Ok((result, Graph { recorded, counts, _kept }))
+        });
+        (queued, finished)
+    }
+
+    fn write_tables(&self, tables: &[(u64, Vec<u8>)]) -> Result<()> {
+        for (address, bytes) in tables {
             // SAFETY: the table was lent to be written, has so many bytes, and is kept by whoever
             // keeps the graph.
             #[expect(unsafe_code, reason = "a table whose turn has come")]
             let mut view = unsafe { ViewMut::foreign(*address, bytes.len() / 4, Type::U32) };
             self.write_bytes(&mut view, bytes)?;
         }
-        let kept = pass.kept.into_iter().map(|kept| kept as Box<dyn Any>).collect();
-        Ok((result, pass.queued, Graph { recorded, counts, _kept: kept }))
+        Ok(())
     }
 
     /// Queues everything that was recorded.
@@ -143,6 +187,7 @@ impl Machine {
     /// When the device fails, and while other work is being captured.
     pub fn replay(&self, graph: &Graph) -> Result<()> {
         self.refuse_while_capturing("replay")?;
+        self.about_to_run(GRAPH)?;
         match (&*self.0, &graph.recorded) {
             #[cfg(feature = "emulator")]
             (Kind::Emulated(emulator), Recorded::Emulated(recording)) => {
@@ -172,6 +217,7 @@ impl Machine {
     }
 
     /// Keeps something for as long as the graph that is being captured.
+    #[cfg(feature = "cuda")]
     pub(crate) fn keep_for_graph(&self, kept: impl Any + Send) {
         self.pass(|pass| {
             if let Some(pass) = pass
@@ -234,12 +280,21 @@ impl Machine {
         result
     }
 
-    /// Gives memory back that is held for later, of graphs too. Waits for the device.
+    /// Says that work which has graphs is about to be done without one. What a graph holds of memory for
+    /// its next run cannot serve others, nor the reverse: at a change from one to the other the device
+    /// is waited for and gives back what is not in use.
     ///
     /// # Errors
     ///
     /// When work queued before has failed.
-    pub fn give_back(&self) -> Result<()> {
+    pub fn about_to_run_plainly(&self) -> Result<()> {
+        self.about_to_run(PLAIN)
+    }
+
+    fn about_to_run(&self, what: u8) -> Result<()> {
+        if self.1.last_ran.swap(what, Ordering::Relaxed) == what {
+            return Ok(());
+        }
         self.synchronize()?;
         match &*self.0 {
             #[cfg(feature = "emulator")]
@@ -259,18 +314,14 @@ impl Machine {
         }
     }
 
-    fn begin(&self, is_captured: bool) -> Result<()> {
+    fn begin(&self, is_captured: bool) -> Result<Open<'_>> {
         self.pass_slot(|slot| {
             if slot.is_some() {
                 return Err(Error::shape("capture", "other work is being watched or captured"));
             }
             *slot = Some(Pass { is_captured, ..Pass::default() });
-            Ok(())
+            Ok(Open(self))
         })
-    }
-
-    fn end(&self) -> Pass {
-        self.pass_slot(Option::take).unwrap_or_default()
     }
 
     fn pass<R>(&self, look: impl FnOnce(Option<&mut Pass>) -> R) -> R {
@@ -296,7 +347,7 @@ impl Machine {
     fn end_recording(&self) -> Result<Recorded> {
         match &*self.0 {
             #[cfg(feature = "emulator")]
-            Kind::Emulated(emulator) => Ok(Recorded::Emulated(emulator.end_recording())),
+            Kind::Emulated(emulator) => emulator.end_recording().map(Recorded::Emulated),
             #[cfg(feature = "cuda")]
             Kind::Cuda(device) => device.end_capture().map(Recorded::Cuda),
         }

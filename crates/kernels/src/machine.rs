@@ -89,12 +89,7 @@ impl Machine {
         let bytes = len * type_.bytes();
         let memory: Memory = match *self.0 {
             #[cfg(feature = "emulator")]
-            Kind::Emulated(ref emulator) => {
-                let memory = Arc::new(emulator.allocate(bytes));
-                // A device's graph allocates by itself when it runs.
-                self.keep_for_graph(Arc::clone(&memory));
-                Memory::Emulated(memory)
-            }
+            Kind::Emulated(ref emulator) => Memory::Emulated(emulator.allocate(bytes)),
             #[cfg(feature = "cuda")]
             Kind::Cuda(ref device) => Memory::Cuda(device.allocate(bytes)?),
         };

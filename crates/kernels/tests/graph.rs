@@ -109,7 +109,7 @@ fn a_graph_does_what_was_recorded() {
                     let unchanged = state.bits(&machine);
                     let work =
                         || step(&machine, &mut state, &mut own, &tokens.view(), &schedule, 0.01);
-                    let ((), _, captured) = machine.capture::<_, Error>(work).unwrap();
+                    let ((), captured) = machine.capture::<_, Error>(work).1.unwrap();
                     assert_eq!(state.bits(&machine), unchanged, "recorded, not done");
                     assert_eq!(machine.counts(), before);
                     graph = Some((captured, own));
@@ -194,7 +194,7 @@ fn what_a_graph_cannot_do_is_refused() {
     for machine in machines() {
         let buffer = machine.zeros(Type::F32, 4).unwrap();
         let refused = |operation: &str, work: &dyn Fn() -> Result<(), Error>| {
-            let error = machine.capture(work).map(drop).unwrap_err().to_string();
+            let error = machine.capture(work).1.map(drop).unwrap_err().to_string();
             let reason = "work is being captured, which neither waits nor reads the host's memory";
             assert_eq!(error, format!("{operation}: the device says: {reason}"));
             // The machine is as good as before.
@@ -206,8 +206,48 @@ fn what_a_graph_cannot_do_is_refused() {
         refused("mark", &|| machine.mark().map(drop));
         let nested = machine.capture(|| machine.watch(|| Ok::<_, Error>(())));
         assert_eq!(
-            nested.map(drop).unwrap_err().to_string(),
+            nested.1.map(drop).unwrap_err().to_string(),
             "capture: other work is being watched or captured"
         );
+    }
+}
+
+#[test]
+fn memory_of_a_graph_is_not_to_be_kept() {
+    for machine in machines() {
+        let mut kept = Vec::new();
+        let work = || {
+            let mut buffers = [machine.scratch(Type::F32, 8)?, machine.scratch(Type::F32, 8)?];
+            for buffer in &mut buffers {
+                fill(&machine, &mut buffer.view_mut(), 1.0)?;
+            }
+            let [first, _] = buffers;
+            kept.push(first);
+            Ok::<_, Error>(())
+        };
+        let error = machine.capture(work).1.map(drop).unwrap_err();
+        assert!(matches!(error, Error::Kept { kept: 1, allocated: 2 }), "{error}");
+        // Also where the work failed after that, for it might be tried again.
+        let work = || {
+            kept.push(machine.scratch(Type::F32, 8)?);
+            Err::<(), _>(Error::shape("work", "it fails"))
+        };
+        let error = machine.capture(work).1.map(drop).unwrap_err();
+        assert!(matches!(error, Error::Kept { kept: 1, allocated: 1 }), "{error}");
+        // Nobody can give it back.
+        std::mem::forget(kept);
+    }
+}
+
+#[test]
+fn work_that_panics_leaves_the_machine_as_it_was() {
+    for machine in machines() {
+        let work = || -> Result<(), Error> { panic!("as a test does") };
+        let captured = std::panic::AssertUnwindSafe(|| drop(machine.capture(work)));
+        std::panic::catch_unwind(captured).unwrap_err();
+        assert!(!machine.is_capturing());
+        let mut buffer = machine.zeros(Type::F32, 4).unwrap();
+        fill(&machine, &mut buffer.view_mut(), 2.0).unwrap();
+        assert_eq!(machine.download(&buffer.view()).unwrap(), [2.0; 4]);
     }
 }

@@ -27,7 +27,6 @@ impl Device {
         self.enter()?;
         self.synchronize()?;
         self.trim()?;
-        self.raise_peak()?;
         // Libraries may load and allocate what they need meanwhile.
         self.stream
             .begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED)
@@ -42,26 +41,39 @@ impl Device {
         let ended = self.stream.end_capture(CUgraphInstantiate_flags(0));
         let after = context.check_err();
         let graph = ended.map_err(failed("cuStreamEndCapture"))?;
-        before.and(after).map_err(failed("capture"))?;
         let Some(graph) = graph else {
             return Err(Error::device("capture", "nothing was recorded"));
         };
         check(&graph)?;
+        before.and(after).map_err(failed("capture"))?;
         graph.upload().map_err(failed("cuGraphUpload"))?;
         Ok(DeviceGraph(graph))
     }
 
-    /// Gives back what the usual pool and that of graphs hold for later. The device was waited for.
+    /// Gives back what the usual pool and that of graphs hold for later, and lets their high-water marks
+    /// begin anew. The device was waited for.
     pub(crate) fn trim(&self) -> Result<()> {
         self.enter()?;
+        self.earlier_peak.fetch_max(self.peak_bytes()?, Ordering::Relaxed);
         let pool = self.pool()?;
+        let mut zero = 0u64;
+        let what = CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
+        // SAFETY: the attribute is a 64-bit number, and may be set to zero.
+        unsafe { sys::cuMemPoolSetAttribute(pool, what, (&raw mut zero).cast()) }
+            .result()
+            .map_err(failed("cuMemPoolSetAttribute"))?;
         // SAFETY: the pool is that of a living device.
         unsafe { sys::cuMemPoolTrimTo(pool, 0) }.result().map_err(failed("cuMemPoolTrimTo"))?;
         let device = self.stream.context().cu_device();
-        // SAFETY: the device is that of a living context.
-        unsafe { sys::cuDeviceGraphMemTrim(device) }
-            .result()
-            .map_err(failed("cuDeviceGraphMemTrim"))
+        let what = CUgraphMem_attribute::CU_GRAPH_MEM_ATTR_USED_MEM_HIGH;
+        // SAFETY: the device is that of a living context; the attribute is a 64-bit number, and may be set
+        // to zero.
+        unsafe {
+            sys::cuDeviceSetGraphMemAttribute(device, what, (&raw mut zero).cast())
+                .result()
+                .map_err(failed("cuDeviceSetGraphMemAttribute"))?;
+            sys::cuDeviceGraphMemTrim(device).result().map_err(failed("cuDeviceGraphMemTrim"))
+        }
     }
 
     pub(crate) fn forget_errors(&self) {
@@ -78,19 +90,6 @@ impl Device {
             sys::CUresult::CUDA_SUCCESS => bytes,
             _ => 0,
         }
-    }
-
-    /// Remembers the high-water mark of the usual pool and lets it begin anew.
-    fn raise_peak(&self) -> Result<()> {
-        let peak = self.peak_bytes()?;
-        self.earlier_peak.fetch_max(peak, Ordering::Relaxed);
-        let mut zero = 0u64;
-        let what = CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
-        let pool = self.pool()?;
-        // SAFETY: the attribute is a 64-bit number, and may be set to zero.
-        unsafe { sys::cuMemPoolSetAttribute(pool, what, (&raw mut zero).cast()) }
-            .result()
-            .map_err(failed("cuMemPoolSetAttribute"))
     }
 }
 

@@ -56,8 +56,8 @@ struct Pass {
     used: usize,
     /// Where memory lies that was made in this pass.
     made: HashSet<u64>,
-    /// Where tensors begin that are read or written: in memory, or, where that was made in this pass, in
-    /// their own.
+    /// Where tensors begin that are read or written, in memory, or, where that was made in this pass, in
+    /// their own; and their strides.
     touched: Vec<u64>,
     kept: Vec<Tensor>,
     unrounded: Vec<Traced>,
@@ -123,23 +123,38 @@ impl Watched {
         let tables = tables.map_err(refused)?;
         let pass = Pass { is_captured: true, tables, ..Pass::default() };
         let under = Under::begin(pass).map_err(refused)?;
-        match captured(&place, work) {
-            Ok((result, queued, graph)) => {
+        let (queued, result) = captured(&place, work);
+        let (touched, result) = match result {
+            Ok((result, graph)) => {
                 let Pass { tables, kept, touched, unrounded, .. } = under.end();
-                if let Some(difference) = self.difference(&queued, &touched) {
-                    let reason = format!("it does not do the same every time: {difference}");
-                    return Err(NotCaptured::Broken(reason));
-                }
                 let (_tensors, _tables) = (kept, tables);
-                Ok((result, Captured { graph, place, unrounded, _tensors, _tables }))
+                let captured = Captured { graph, place, unrounded, _tensors, _tables };
+                (touched, Ok((result, captured)))
             }
             Err(error) => {
                 // What was kept of a graph that is none goes back to nobody.
-                drop(under);
+                let touched = under.end().touched;
                 place.machine.forget_errors();
-                Err(error)
+                (touched, Err(error))
             }
+        };
+        match result {
+            Err(NotCaptured::Refused(_)) if !self.begins_with(&queued, &touched) => {
+                Err(NotCaptured::Broken("it did something else and failed".to_owned()))
+            }
+            Err(error) => Err(error),
+            Ok(done) => match self.difference(&queued, &touched) {
+                Some(difference) => {
+                    let reason = format!("it does not do the same every time: {difference}");
+                    Err(NotCaptured::Broken(reason))
+                }
+                None => Ok(done),
+            },
         }
+    }
+
+    fn begins_with(&self, queued: &Queued, touched: &[u64]) -> bool {
+        queued.begins(&self.queued) && self.touched.starts_with(touched)
     }
 
     fn difference(&self, queued: &Queued, touched: &[u64]) -> Option<String> {
@@ -159,16 +174,6 @@ impl Captured {
         self.place.machine.replay(&self.graph).map_err(wrapped)?;
         // Somebody else may have wanted a copy since.
         self.unrounded.iter().try_for_each(Traced::changed)
-    }
-
-    /// Has the device hold no memory for later, neither for graphs nor for anything else: what is done
-    /// once outside its graph needs as much again.
-    ///
-    /// # Errors
-    ///
-    /// When the device fails.
-    pub fn give_back(&self) -> candle_core::Result<()> {
-        self.place.machine.give_back().map_err(wrapped)
     }
 }
 
@@ -197,14 +202,16 @@ fn watched<R, E: From<Error>>(
 fn captured<R, E: From<Error>>(
     place: &Place,
     work: impl FnOnce() -> Result<R, E>,
-) -> Result<(R, Queued, Graph), NotCaptured<E>> {
-    place.machine.capture(|| work().map_err(Either::Work)).map_err(|error| match error {
+) -> (Queued, Result<(R, Graph), NotCaptured<E>>) {
+    let (queued, result) = place.machine.capture(|| work().map_err(Either::Work));
+    let result = result.map_err(|error| match error {
         Either::Machine(error @ forerunner_kernels::Error::Kept { .. }) => {
             NotCaptured::Broken(error.to_string())
         }
         Either::Machine(error) => NotCaptured::Refused(wrapped(error).into()),
         Either::Work(error) => NotCaptured::Refused(error),
-    })
+    });
+    (queued, result)
 }
 
 /// Candle keeps what its kernels read of the host while this lives, and refuses what it has not kept
@@ -221,6 +228,15 @@ fn candle_cache(place: &Place) -> candle_core::Result<Option<impl Sized + use<>>
 #[expect(clippy::unnecessary_wraps, reason = "as on a device")]
 fn candle_cache(_place: &Place) -> candle_core::Result<Option<()>> {
     Ok(None)
+}
+
+/// Says that work that may have a graph is about to be done without it.
+///
+/// # Errors
+///
+/// When the device fails.
+pub fn about_to_run_plainly() -> candle_core::Result<()> {
+    place()?.machine.about_to_run_plainly().map_err(wrapped)
 }
 
 /// Whether this thread's work is being watched or recorded.
@@ -273,10 +289,12 @@ pub(super) fn used(tensor: &Tensor) {
     PASS.with_borrow_mut(|pass| {
         let Some(pass) = pass else { return };
         let Ok(address) = storage_address(tensor) else { return };
-        let start = (tensor.layout().start_offset() * tensor.dtype().size_in_bytes()) as u64;
+        let layout = tensor.layout();
+        let start = (layout.start_offset() * tensor.dtype().size_in_bytes()) as u64;
         let is_made = pass.made.contains(&address);
         if !pass.is_silent {
             pass.touched.push(if is_made { start } else { address + start });
+            pass.touched.extend(layout.stride().iter().map(|&stride| stride as u64));
         }
         if pass.is_captured && !is_made {
             pass.kept.push(tensor.clone());

@@ -1,13 +1,16 @@
 //! Tensors as device memory.
 #![expect(unsafe_code, reason = "kernels are lent the memory of candle's tensors")]
 
+use std::any::TypeId;
+use std::cell::Cell;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
 use candle_core::{
     CpuStorage, DType, Device, Error, InplaceOp1, Layout, Result, Shape, Storage, Tensor, bail,
 };
 use forerunner_kernels::{Type, View, ViewMut};
-use std::cell::Cell;
 
 use super::{Place, graph, place};
 
@@ -66,10 +69,10 @@ pub fn by_candle(
 }
 
 /// [`by_candle`] with several results, some of which may be missing.
-pub(super) fn all_by_candle(
-    inputs: &[&Tensor],
-    function: impl Fn(&[Tensor]) -> Result<Vec<Option<Tensor>>> + Send + 'static,
-) -> Result<Vec<Option<Tensor>>> {
+pub(super) fn all_by_candle<F>(inputs: &[&Tensor], function: F) -> Result<Vec<Option<Tensor>>>
+where
+    F: Fn(&[Tensor]) -> Result<Vec<Option<Tensor>>> + Send + 'static,
+{
     let inputs: Vec<Tensor> = inputs.iter().map(|&input| input.clone()).collect();
     let results = function(&inputs)?;
     if !graph::is_in_pass() {
@@ -79,7 +82,11 @@ pub(super) fn all_by_candle(
     inputs.iter().for_each(graph::used);
     let found = results.iter().flatten();
     let sizes = inputs.iter().chain(found).flat_map(|tensor| tensor.dims().to_vec());
-    graph::note_numbers("candle", sizes.map(|size| size as u64));
+    // Which function it is; numbers that it holds are for its callers to note.
+    let mut which = DefaultHasher::new();
+    TypeId::of::<F>().hash(&mut which);
+    let numbers = sizes.map(|size| size as u64).chain([which.finish()]);
+    graph::note_numbers("candle", numbers);
     let is_view = |result: &Tensor| {
         let address = storage_address(result).ok();
         address.is_some() && inputs.iter().any(|input| storage_address(input).ok() == address)
@@ -88,7 +95,7 @@ pub(super) fn all_by_candle(
     for result in results {
         fixed.push(match result {
             Some(result) if !is_view(&result) => {
-                let is_fixed = place.device.is_cpu() && graph::is_capturing();
+                let is_fixed = place.device.is_cpu();
                 let result = if is_fixed { result.force_contiguous()? } else { result };
                 graph::made(&result);
                 Some(result)

@@ -27,8 +27,8 @@ pub use activations::{gelu, relu_squared, softcap, swiglu};
 pub use custom::{CustomLaunch, Number, custom_kernel, custom_kernels};
 pub use generic::{add, affine, generic, sum_of_squares, sum_of_squares_all};
 pub use graph::{
-    Captured, NotCaptured, Watched, copy_of, copy_to, full, is_capturing, is_in_pass, note_numbers,
-    refuse_while_capturing,
+    Captured, NotCaptured, Watched, about_to_run_plainly, copy_of, copy_to, full, is_capturing,
+    is_in_pass, note_numbers, refuse_while_capturing,
 };
 pub use heads::{causal_attention, qk_norm, rotary, windowed_attention};
 pub use linear::{linear, linear_gelu, linear_no_bias};

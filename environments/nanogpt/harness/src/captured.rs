@@ -56,8 +56,10 @@ use crate::{Result, Tensor, Tokens};
 ///   take a factor on learning rates and the step's number from tensors
 ///   ([`Scalars::schedule`](crate::Scalars::schedule)); their other settings stay what they are.
 /// - A counter, a choice or a random number of the host's has the value that it had when the work was
-///   recorded. Where operations, their numbers, or the memory that they read and write are others in
-///   the third call than in the second, the run ends and says so; later calls are not looked at.
+///   recorded. Calls that are done as ever (below) run the function, replays do not, and a call whose
+///   recording is refused runs it twice: what is to be counted in each step is counted outside.
+/// - Where operations, their numbers, or the memory that they read and write are others when the work
+///   is recorded than in the call before, the run ends and says so. Later calls are not looked at.
 /// - What is kept beyond the call is written in place: [`Var::set`](crate::Var::set),
 ///   [`Var::fill`](crate::Var::fill), [`Var::accumulate`](crate::Var::accumulate), optimizers. Nothing
 ///   else that was made in a call may be kept, the tokens and numbers that arrive included. Results
@@ -104,7 +106,8 @@ impl<S> Captured<S> {
     }
 
     /// Does the work, a function of the state, of tokens and of numbers, which arrive in single
-    /// precision. Its results have no history. Work on tokens of other shapes is other work.
+    /// precision. Its results have no history. Work on tokens of other shapes is other work; of eight at
+    /// most, the last ones, it is remembered how to do them.
     ///
     /// # Errors
     ///
@@ -145,27 +148,26 @@ fn each<A, B, const N: usize>(all: [A; N], make: impl Fn(A) -> Result<B>) -> Res
 mod on_device {
     //! Done, watched, recorded, replayed.
 
-    use std::any::Any;
-
     use candle_core::Device;
     use forerunner_train_ops::device::{self as ops, NotCaptured, Traced, Watched};
 
-    use super::{Work, called, each};
+    use super::{Work, called};
     use crate::norms::{looking, n_seen};
     use crate::tensor::{n_backward, set_backward};
     use crate::{Error, Result, Tensor, Tokens};
 
-    /// Works, or shapes of tokens, that are known at a time; the oldest is forgotten.
+    /// Works, or shapes of tokens, that are known at a time; the one that was not done for the longest
+    /// time is forgotten.
     const MOST: usize = 8;
     /// Values from one number to the next: each begins where wide accesses may.
     const STRIDE: usize = 4;
 
-    /// All work on a state.
+    /// All work on a state, what was done last at the end.
     #[derive(Default)]
-    pub(super) struct Graphs(Vec<(Key, Box<dyn Any>)>);
+    pub(super) struct Graphs(Vec<(Key, Stage)>);
 
-    /// A function, and shapes and bounds of the tokens.
-    type Key = (usize, Vec<((usize, usize), usize)>);
+    /// A function, shapes and bounds of its tokens, and how many numbers and results it has.
+    type Key = (usize, Vec<((usize, usize), usize)>, usize, usize);
 
     impl Graphs {
         pub(super) fn run<S, const T: usize, const N: usize, const R: usize>(
@@ -180,34 +182,35 @@ mod on_device {
                 return called(state, work, tokens, numbers);
             }
             let facts = tokens.map(|tokens| (tokens.dims(), tokens.bound()));
-            let key = (work as usize, facts.to_vec());
-            let known = |(other, stage): &(Key, Box<dyn Any>)| {
-                *other == key && stage.is::<Stage<T, N, R>>()
+            let key = (work as usize, facts.to_vec(), N, R);
+            let known = self.0.iter().position(|(other, _)| *other == key);
+            let mut stage = match known {
+                Some(idx) => self.0.remove(idx).1,
+                None => Stage::new(&tokens, N)?,
             };
-            let idx = match self.0.iter().position(known) {
-                Some(idx) => idx,
-                None => {
-                    if self.0.len() == MOST {
-                        self.0.remove(0);
-                    }
-                    self.0.push((key.clone(), Box::new(Stage::<T, N, R>::new(tokens)?)));
-                    self.0.len() - 1
-                }
-            };
-            match self.0[idx].1.downcast_mut::<Stage<T, N, R>>() {
-                Some(stage) => stage.run(state, work, tokens, numbers),
-                None => called(state, work, tokens, numbers),
+            // As many as the key says.
+            let done = stage.run(&tokens, &numbers, |tokens, numbers| {
+                let tokens = std::array::from_fn(|idx| &tokens[idx]);
+                let numbers = std::array::from_fn(|idx| &numbers[idx]);
+                Ok(work(state, tokens, numbers)?.to_vec())
+            });
+            let results = done.and_then(|()| stage.results())?;
+            if self.0.len() == MOST {
+                self.0.remove(0);
             }
+            self.0.push((key, stage));
+            results.try_into().map_err(|_| Error::program("as many results as there are"))
         }
     }
 
     /// One work, and how far it has come.
-    struct Stage<const T: usize, const N: usize, const R: usize> {
+    struct Stage {
         /// What the work reads, always the same memory.
-        tokens: [Tokens; T],
+        tokens: Vec<Tokens>,
         numbers: candle_core::Tensor,
+        n_numbers: usize,
         /// Its results, always the same memory; none before it was done once.
-        results: Option<[Tensor; R]>,
+        results: Option<Vec<Tensor>>,
         /// Whether it takes steps whose norms are looked at, once that is known.
         takes_steps: Option<bool>,
         recorded: Recorded,
@@ -216,65 +219,69 @@ mod on_device {
     enum Recorded {
         Not,
         /// Done once: what is made at first use is there.
-        Done,
+        Once,
         Watched(Watched),
         /// With the number of times that a replay goes backward.
         Captured(ops::Captured, u64),
         Refused,
     }
 
-    impl<const T: usize, const N: usize, const R: usize> Stage<T, N, R> {
-        fn new(tokens: [&Tokens; T]) -> Result<Self> {
+    impl Stage {
+        fn new(tokens: &[&Tokens], n_numbers: usize) -> Result<Self> {
+            let own = |tokens: &&Tokens| Ok(tokens.with_ids(ops::copy_of(&tokens.ids)?));
             Ok(Self {
-                tokens: each(tokens, |tokens| Ok(tokens.with_ids(ops::copy_of(&tokens.ids)?)))?,
-                numbers: ops::full((N.max(1), STRIDE), 0.0)?,
+                tokens: tokens.iter().map(own).collect::<Result<_>>()?,
+                numbers: ops::full((n_numbers.max(1), STRIDE), 0.0)?,
+                n_numbers,
                 results: None,
                 takes_steps: None,
                 recorded: Recorded::Not,
             })
         }
 
-        fn run<S>(
+        /// Copies of the results, which the next replay does not overwrite.
+        fn results(&self) -> Result<Vec<Tensor>> {
+            self.results.iter().flatten().map(Tensor::copy).collect()
+        }
+
+        fn run(
             &mut self,
-            state: &mut S,
-            work: Work<S, T, N, R>,
-            tokens: [&Tokens; T],
-            numbers: [f64; N],
-        ) -> Result<[Tensor; R]> {
+            tokens: &[&Tokens],
+            numbers: &[f64],
+            work: impl FnMut(&[Tokens], &[Tensor]) -> Result<Vec<Tensor>>,
+        ) -> Result<()> {
             self.write(tokens, numbers)?;
             let is_looked_at = looking() && self.takes_steps != Some(false);
             let is_plain = matches!(self.recorded, Recorded::Not | Recorded::Refused);
             if is_plain || is_looked_at || crate::device::is_timed() {
-                self.plain(state, work)?;
+                self.do_plainly(work)
             } else {
-                self.captured(state, work)?;
-            }
-            match &self.results {
-                Some(results) => each(results.each_ref(), Tensor::copy),
-                None => Err(Error::program("captured work has no results")),
+                self.go_on(work)
             }
         }
 
         /// Does the work as ever.
-        fn plain<S>(&mut self, state: &mut S, work: Work<S, T, N, R>) -> Result<()> {
+        fn do_plainly(
+            &mut self,
+            work: impl FnMut(&[Tokens], &[Tensor]) -> Result<Vec<Tensor>>,
+        ) -> Result<()> {
+            ops::about_to_run_plainly()?;
             let seen = n_seen();
-            if let Recorded::Captured(captured, _) = &self.recorded {
-                captured.give_back()?;
-            }
-            self.done(state, work)?;
+            self.do_work(work)?;
             if looking() {
                 self.takes_steps = Some(n_seen() > seen);
             }
-            match &self.recorded {
-                Recorded::Captured(captured, _) => captured.give_back()?,
-                Recorded::Not => self.recorded = Recorded::Done,
-                _ => {}
+            if let Recorded::Not = self.recorded {
+                self.recorded = Recorded::Once;
             }
             Ok(())
         }
 
-        /// Goes on from where the work is: watches, records, or replays it.
-        fn captured<S>(&mut self, state: &mut S, work: Work<S, T, N, R>) -> Result<()> {
+        /// Watches, records, or replays the work, whatever comes next.
+        fn go_on(
+            &mut self,
+            mut work: impl FnMut(&[Tokens], &[Tensor]) -> Result<Vec<Tensor>>,
+        ) -> Result<()> {
             let before = n_backward();
             match std::mem::replace(&mut self.recorded, Recorded::Refused) {
                 Recorded::Captured(captured, n) => {
@@ -282,68 +289,70 @@ mod on_device {
                     set_backward(before + n);
                     self.recorded = Recorded::Captured(captured, n);
                 }
-                Recorded::Watched(watched) => {
-                    match watched.capture(|| self.done(state, work)) {
-                        Ok(((), captured)) => {
-                            captured.replay()?;
-                            crate::device::captured(None);
-                            let n = n_backward() - before;
-                            self.recorded = Recorded::Captured(captured, n);
-                        }
-                        Err(NotCaptured::Broken(reason)) => {
-                            return Err(Error::program(format!(
-                                "captured work is not captured: {reason}\n\
-                                 hint: what changes is handed over as a number, and what is kept is \
-                                 written in place; see `Captured`"
-                            )));
-                        }
-                        Err(NotCaptured::Refused(error)) => {
-                            // Candle's errors may carry a backtrace.
-                            let reason = error.to_string().lines().next().map(str::to_owned);
-                            crate::device::captured(Some(reason.unwrap_or_default()));
-                            set_backward(before);
-                            self.done(state, work)?;
-                        }
+                Recorded::Watched(watched) => match watched.capture(|| self.do_work(&mut work)) {
+                    Ok(((), captured)) => {
+                        captured.replay()?;
+                        crate::device::captured(None);
+                        self.recorded = Recorded::Captured(captured, n_backward() - before);
                     }
-                }
-                Recorded::Not | Recorded::Done | Recorded::Refused => {
-                    let ((), watched) = Watched::new(|| self.done(state, work))?;
+                    Err(NotCaptured::Broken(reason)) => {
+                        return Err(Error::program(format!(
+                            "captured work is not captured: {reason}\n\
+                             hint: what changes is handed over as a number, and what is kept is \
+                             written in place; see `Captured`"
+                        )));
+                    }
+                    Err(NotCaptured::Refused(error)) => {
+                        // Candle's errors may carry a backtrace.
+                        let reason = error.to_string().lines().next().map(str::to_owned);
+                        crate::device::captured(Some(reason.unwrap_or_default()));
+                        set_backward(before);
+                        self.do_plainly(work)?;
+                    }
+                },
+                Recorded::Not | Recorded::Once | Recorded::Refused => {
+                    ops::about_to_run_plainly()?;
+                    let ((), watched) = Watched::new(|| self.do_work(&mut work))?;
                     self.recorded = Recorded::Watched(watched);
                 }
             }
             Ok(())
         }
 
-        fn write(&self, tokens: [&Tokens; T], numbers: [f64; N]) -> Result<()> {
+        fn write(&self, tokens: &[&Tokens], numbers: &[f64]) -> Result<()> {
             for (own, tokens) in self.tokens.iter().zip(tokens) {
                 ops::copy_to(&own.ids, &tokens.ids)?;
             }
-            if N == 0 {
+            if numbers.is_empty() {
                 return Ok(());
             }
-            let mut values = vec![0.0f32; N * STRIDE];
+            let mut values = vec![0.0f32; numbers.len() * STRIDE];
             for (idx, number) in numbers.iter().enumerate() {
                 values[idx * STRIDE] = *number as f32;
             }
-            let values = candle_core::Tensor::from_vec(values, (N, STRIDE), &Device::Cpu)?;
+            let shape = (numbers.len(), STRIDE);
+            let values = candle_core::Tensor::from_vec(values, shape, &Device::Cpu)?;
             Ok(ops::copy_to(&self.numbers, &values.to_device(self.numbers.device())?)?)
         }
 
-        /// Does the work, and copies its results to where they always lie.
-        fn done<S>(&mut self, state: &mut S, work: Work<S, T, N, R>) -> Result<()> {
-            let scalar = |idx| -> Result<Tensor> {
+        /// Does the work, or has it recorded, and copies its results to where they always lie.
+        fn do_work(
+            &mut self,
+            mut work: impl FnMut(&[Tokens], &[Tensor]) -> Result<Vec<Tensor>>,
+        ) -> Result<()> {
+            let mut numbers = Vec::with_capacity(self.n_numbers);
+            for idx in 0..self.n_numbers {
                 let number = self.numbers.narrow(0, idx, 1)?.narrow(1, 0, 1)?.reshape(())?;
-                Ok(Tensor::traced(Traced::constant(&number)))
-            };
-            let scalars = each(std::array::from_fn::<usize, N, _>(|idx| idx), scalar)?;
-            let found = work(state, self.tokens.each_ref(), scalars.each_ref())?;
+                numbers.push(Tensor::traced(Traced::constant(&number)));
+            }
+            let found = work(&self.tokens, &numbers)?;
             match &self.results {
                 Some(results) => {
                     for (to, from) in results.iter().zip(&found) {
                         ops::copy_to(to.values(), from.values())?;
                     }
                 }
-                None => self.results = Some(each(found, |found| found.copy())?),
+                None => self.results = Some(found.iter().map(Tensor::copy).collect::<Result<_>>()?),
             }
             Ok(())
         }

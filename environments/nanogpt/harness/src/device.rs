@@ -37,7 +37,7 @@ thread_local! {
 }
 
 /// Shapes whose positions are kept.
-const MOST_POSITIONS: usize = 8;
+const MOST_POSITIONS: usize = 64;
 
 /// The positions `0..T` of `B` sequences, `[B, T]`.
 pub(crate) fn positions((sequences, length): (usize, usize)) -> Result<Tensor> {
