@@ -221,6 +221,14 @@ pub fn gemm(machine: &Machine, product: Gemm<'_>) -> Result<()> {
     if matches!(product.epilogue, Epilogue::BiasGelu(..)) && !n.is_multiple_of(EIGHTS) {
         return in_two_steps(machine, product);
     }
+    if !machine.has_product(&product)? {
+        match &product.epilogue {
+            Epilogue::BiasGelu(..) => return in_two_steps(machine, product),
+            Epilogue::GeluGradient(_) => return gradient_in_two_steps(machine, product),
+            Epilogue::None | Epilogue::Bias(_) => {}
+        }
+    }
+    machine.count_flops(2 * (batch * m * n * k) as u64);
     let name = || format!("gemm {batch}x{m}x{n}x{k}");
     let queue = || match *machine.0 {
         #[cfg(feature = "emulator")]
@@ -231,15 +239,21 @@ pub fn gemm(machine: &Machine, product: Gemm<'_>) -> Result<()> {
         #[cfg(feature = "cuda")]
         Kind::Cuda(ref device) => device.gemm(&product),
     };
-    match (machine.metered(name, || product.numbers(), queue), &product.epilogue) {
-        (Ok(()), _) => {
-            machine.count_flops(2 * (batch * m * n * k) as u64);
-            Ok(())
+    machine.metered(name, || product.numbers(), queue)
+}
+
+impl Machine {
+    /// Whether the device does a product in one step, its epilogue included.
+    fn has_product(&self, product: &Gemm<'_>) -> Result<bool> {
+        match *self.0 {
+            #[cfg(feature = "emulator")]
+            Kind::Emulated(_) => {
+                let _ = product;
+                Ok(true)
+            }
+            #[cfg(feature = "cuda")]
+            Kind::Cuda(ref device) => device.has_product(product),
         }
-        // A library that does not do it in one step may do it in two.
-        (Err(_), Epilogue::BiasGelu(..)) => in_two_steps(machine, product),
-        (Err(_), Epilogue::GeluGradient(_)) => gradient_in_two_steps(machine, product),
-        (Err(error), _) => Err(error),
     }
 }
 

@@ -52,8 +52,8 @@ impl Queued {
         self.0.is_empty()
     }
 
-    /// Whether this is what `whole` began with.
-    pub fn begins(&self, whole: &Self) -> bool {
+    /// Whether `whole` began with this.
+    pub fn is_beginning_of(&self, whole: &Self) -> bool {
         whole.0.starts_with(&self.0)
     }
 
@@ -87,10 +87,6 @@ pub(crate) struct Pass {
     later: Vec<(u64, Vec<u8>)>,
     kept: Vec<Box<dyn Any + Send>>,
 }
-
-/// What ran last, of work that has graphs.
-const PLAIN: u8 = 0;
-const GRAPH: u8 = 1;
 
 /// A pass that is under way; it ends with this, also when the work panics.
 struct Open<'a>(&'a Machine);
@@ -149,6 +145,8 @@ impl Machine {
         if let Err(error) = self.begin_recording() {
             return (Queued::default(), Err(error.into()));
         }
+        // Also where it fails: memory that was taken for it is given back then.
+        self.1.ran_graph_last.store(true, Ordering::Relaxed);
         let result = work();
         let recorded = self.end_recording();
         let Pass { queued, later, kept, .. } = open.end();
@@ -162,7 +160,6 @@ impl Machine {
         };
         let finished = recorded.and_then(|(recorded, result)| {
             self.write_tables(&later)?;
-            self.1.last_ran.store(GRAPH, Ordering::Relaxed);
             let _kept = kept.into_iter().map(|kept| kept as Box<dyn Any>).collect();
             Ok((result, Graph { recorded, counts, _kept }))
         });
@@ -187,7 +184,7 @@ impl Machine {
     /// When the device fails, and while other work is being captured.
     pub fn replay(&self, graph: &Graph) -> Result<()> {
         self.refuse_while_capturing("replay")?;
-        self.about_to_run(GRAPH)?;
+        self.about_to_run(true)?;
         match (&*self.0, &graph.recorded) {
             #[cfg(feature = "emulator")]
             (Kind::Emulated(emulator), Recorded::Emulated(recording)) => {
@@ -288,11 +285,11 @@ impl Machine {
     ///
     /// When work queued before has failed.
     pub fn about_to_run_plainly(&self) -> Result<()> {
-        self.about_to_run(PLAIN)
+        self.about_to_run(false)
     }
 
-    fn about_to_run(&self, what: u8) -> Result<()> {
-        if self.1.last_ran.swap(what, Ordering::Relaxed) == what {
+    fn about_to_run(&self, is_graph: bool) -> Result<()> {
+        if self.1.ran_graph_last.swap(is_graph, Ordering::Relaxed) == is_graph {
             return Ok(());
         }
         self.synchronize()?;

@@ -1,7 +1,7 @@
 //! What a machine is, and what its work costs.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 #[cfg(feature = "emulator")]
 use std::time::Instant;
@@ -67,8 +67,8 @@ pub(crate) struct Meter {
     profile: Mutex<Option<Profile>>,
     /// Work that is being watched or captured.
     pub(crate) pass: Mutex<Option<Pass>>,
-    /// What ran last, a graph or what has one.
-    pub(crate) last_ran: AtomicU8,
+    /// Whether what was done last, of work that has graphs, was done by one.
+    pub(crate) ran_graph_last: AtomicBool,
 }
 
 #[derive(Default)]

@@ -94,7 +94,11 @@ fn epilogues_of(m: usize, n: usize, k: usize, gelu: impl Fn(f64) -> f64) {
         let mut try_run = |epilogue: Epilogue<'_>| {
             let (a, b) = (Operand::plain(a.view()), Operand::plain(b.view()));
             let product = Gemm { epilogue, ..Gemm::new((m, n, k), a, b, to.view_mut()) };
+            let before = machine.counts().launches;
             gemm(&machine, product)?;
+            if n.is_multiple_of(8) {
+                assert_eq!(machine.counts().launches - before, 1, "all in one step");
+            }
             machine.download(&to.view())
         };
         let mut run = |epilogue: Epilogue<'_>| try_run(epilogue).unwrap();

@@ -69,9 +69,8 @@ impl Device {
         // SAFETY: the device is that of a living context; the attribute is a 64-bit number, and may be set
         // to zero.
         unsafe {
-            sys::cuDeviceSetGraphMemAttribute(device, what, (&raw mut zero).cast())
-                .result()
-                .map_err(failed("cuDeviceSetGraphMemAttribute"))?;
+            // A driver that does not count cannot begin anew.
+            let _ = sys::cuDeviceSetGraphMemAttribute(device, what, (&raw mut zero).cast());
             sys::cuDeviceGraphMemTrim(device).result().map_err(failed("cuDeviceGraphMemTrim"))
         }
     }

@@ -19,7 +19,8 @@ const WORKSPACE: usize = 32 << 20;
 pub(super) struct Products {
     handle: Handle,
     workspace: Allocation,
-    plans: Mutex<HashMap<Kind, Arc<Plan>>>,
+    /// None where the library has no way to do it.
+    plans: Mutex<HashMap<Kind, Option<Arc<Plan>>>>,
 }
 
 struct Handle(sys::cublasLtHandle_t);
@@ -99,43 +100,27 @@ impl Products {
         Ok(Self { handle, workspace, plans: Mutex::default() })
     }
 
-    fn plan(&self, kind: Kind) -> Result<Arc<Plan>> {
+    fn plan(&self, kind: Kind) -> Result<Option<Arc<Plan>>> {
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(plan) = plans.get(&kind) {
-            return Ok(Arc::clone(plan));
+            return Ok(plan.clone());
         }
-        let plan = Plan::new(&self.handle, kind).map_err(|error| {
-            let Kind { m, n, k, batch, .. } = kind;
-            Error::device(format!("gemm of {batch} x {m} x {n} x {k}"), error)
-        })?;
-        let plan = Arc::new(plan);
-        plans.insert(kind, Arc::clone(&plan));
+        let plan = match Plan::new(&self.handle, kind) {
+            Ok(plan) => Some(Arc::new(plan)),
+            Err(result::CublasError(sys::cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED)) => None,
+            Err(error) => return Err(Error::device(kind.text(), error)),
+        };
+        plans.insert(kind, plan.clone());
         Ok(plan)
     }
 }
 
-impl Device {
-    pub(crate) fn gemm(&self, product: &Gemm<'_>) -> Result<()> {
-        let &Gemm { m, n, k, batch, a, b, to_stride, accumulate, scale, plus, .. } = product;
-        let Gemm { to, epilogue, .. } = product;
-        let (code, bias, kept) = match epilogue {
-            Epilogue::None => (sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_DEFAULT, 0, 0),
-            Epilogue::Bias(bias) => {
-                (sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS, bias.address(), 0)
-            }
-            Epilogue::BiasGelu(bias, before) => (
-                sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_GELU_AUX_BIAS,
-                bias.address(),
-                before.address(),
-            ),
-            Epilogue::GeluGradient(before) => {
-                (sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_DGELU, 0, before.address())
-            }
-        };
-        let (old, added) = match plus {
-            Some((factor, plus)) => (factor, plus.address()),
-            None => (if accumulate { 1.0f32 } else { 0.0 }, to.address()),
-        };
+impl Kind {
+    fn new(product: &Gemm<'_>) -> Self {
+        let &Gemm { m, n, k, batch, a, b, to_stride, accumulate, plus, .. } = product;
+        let to = &product.to;
+        let (code, bias, kept) = epilogue(product);
+        let added = plus.map_or(0, |(_, plus)| plus.address());
         let factors = [a.values.address(), b.values.address()];
         let addresses = [factors[0], factors[1], to.address(), added, bias, kept];
         // Later matrices of a batch are no better aligned than the steps between them.
@@ -147,7 +132,7 @@ impl Device {
         ];
         let steps = if batch > 1 { steps.map(|step| step as u64) } else { [0; 3] };
         let lowest = addresses.iter().chain(&steps).fold(256, |bits, address| bits | address);
-        let plan = self.products.plan(Kind {
+        Self {
             m,
             n,
             k,
@@ -158,7 +143,47 @@ impl Device {
             accumulate: accumulate || plus.is_some(),
             epilogue: code as u32,
             alignment: 1 << lowest.trailing_zeros(),
-        })?;
+        }
+    }
+
+    fn text(&self) -> String {
+        let Self { m, n, k, batch, .. } = self;
+        format!("gemm of {batch} x {m} x {n} x {k}")
+    }
+}
+
+/// The library's name for what is done before the result is written, and where its vectors and matrices
+/// lie.
+fn epilogue(product: &Gemm<'_>) -> (sys::cublasLtEpilogue_t, u64, u64) {
+    use sys::cublasLtEpilogue_t as Name;
+    match &product.epilogue {
+        Epilogue::None => (Name::CUBLASLT_EPILOGUE_DEFAULT, 0, 0),
+        Epilogue::Bias(bias) => (Name::CUBLASLT_EPILOGUE_BIAS, bias.address(), 0),
+        Epilogue::BiasGelu(bias, before) => {
+            (Name::CUBLASLT_EPILOGUE_GELU_AUX_BIAS, bias.address(), before.address())
+        }
+        Epilogue::GeluGradient(before) => (Name::CUBLASLT_EPILOGUE_DGELU, 0, before.address()),
+    }
+}
+
+impl Device {
+    /// Whether the library does such a product in one step.
+    pub(crate) fn has_product(&self, product: &Gemm<'_>) -> Result<bool> {
+        Ok(self.products.plan(Kind::new(product))?.is_some())
+    }
+
+    pub(crate) fn gemm(&self, product: &Gemm<'_>) -> Result<()> {
+        let &Gemm { a, b, accumulate, scale, plus, .. } = product;
+        let Gemm { to, .. } = product;
+        let (_, bias, kept) = epilogue(product);
+        let (old, added) = match plus {
+            Some((factor, plus)) => (factor, plus.address()),
+            None => (if accumulate { 1.0f32 } else { 0.0 }, to.address()),
+        };
+        let kind = Kind::new(product);
+        let Some(plan) = self.products.plan(kind)? else {
+            return Err(Error::device(kind.text(), "the library has no way to do it"));
+        };
         let guard = plan.in_use.lock().unwrap_or_else(PoisonError::into_inner);
         self.enter()?;
         // SAFETY: sizes were checked against the views, which live until the product is queued, and

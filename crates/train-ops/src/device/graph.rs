@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::fmt::Display;
 use std::result::Result;
 
 use candle_core::{Error, Shape, Tensor, bail};
@@ -111,7 +112,7 @@ impl Watched {
     ///
     /// When the work fails, does something else than it did, with other numbers or on other memory too,
     /// keeps what it made, or does what the device cannot record.
-    pub fn capture<R, E: From<Error>>(
+    pub fn capture<R, E: From<Error> + Display>(
         &self,
         work: impl FnOnce() -> Result<R, E>,
     ) -> Result<(R, Captured), NotCaptured<E>> {
@@ -139,8 +140,11 @@ impl Watched {
             }
         };
         match result {
-            Err(NotCaptured::Refused(_)) if !self.begins_with(&queued, &touched) => {
-                Err(NotCaptured::Broken("it did something else and failed".to_owned()))
+            Err(NotCaptured::Refused(error)) if !self.begins_with(&queued, &touched) => {
+                let error = error.to_string();
+                let error = error.lines().next().unwrap_or_default();
+                let reason = format!("it does not do the same every time, and failed: {error}");
+                Err(NotCaptured::Broken(reason))
             }
             Err(error) => Err(error),
             Ok(done) => match self.difference(&queued, &touched) {
@@ -154,7 +158,7 @@ impl Watched {
     }
 
     fn begins_with(&self, queued: &Queued, touched: &[u64]) -> bool {
-        queued.begins(&self.queued) && self.touched.starts_with(touched)
+        queued.is_beginning_of(&self.queued) && self.touched.starts_with(touched)
     }
 
     fn difference(&self, queued: &Queued, touched: &[u64]) -> Option<String> {

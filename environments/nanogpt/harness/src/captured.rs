@@ -59,7 +59,7 @@ use crate::{Result, Tensor, Tokens};
 ///   recorded. Calls that are done as ever (below) run the function, replays do not, and a call whose
 ///   recording is refused runs it twice: what is to be counted in each step is counted outside.
 /// - Where operations, their numbers, or the memory that they read and write are others when the work
-///   is recorded than in the call before, the run ends and says so. Later calls are not looked at.
+///   is recorded than when it was watched, the run ends and says so. Later calls are not looked at.
 /// - What is kept beyond the call is written in place: [`Var::set`](crate::Var::set),
 ///   [`Var::fill`](crate::Var::fill), [`Var::accumulate`](crate::Var::accumulate), optimizers. Nothing
 ///   else that was made in a call may be kept, the tokens and numbers that arrive included. Results
@@ -265,7 +265,9 @@ mod on_device {
             &mut self,
             work: impl FnMut(&[Tokens], &[Tensor]) -> Result<Vec<Tensor>>,
         ) -> Result<()> {
-            ops::about_to_run_plainly()?;
+            if !matches!(self.recorded, Recorded::Refused) {
+                ops::about_to_run_plainly()?;
+            }
             let seen = n_seen();
             self.do_work(work)?;
             if looking() {
@@ -307,6 +309,7 @@ mod on_device {
                         let reason = error.to_string().lines().next().map(str::to_owned);
                         crate::device::captured(Some(reason.unwrap_or_default()));
                         set_backward(before);
+                        ops::about_to_run_plainly()?;
                         self.do_plainly(work)?;
                     }
                 },

@@ -457,6 +457,8 @@ impl Tensor {
     ///
     /// When there are fewer dimensions.
     pub fn softmax(&self, dim: usize) -> Result<Self> {
+        #[cfg(feature = "device")]
+        ops::device::note_numbers("softmax", [dim as u64]);
         self.reduce(move |x| {
             let shares = x.broadcast_sub(&x.max_keepdim(dim)?.detach())?.exp()?;
             shares.broadcast_div(&shares.sum_keepdim(dim)?)
