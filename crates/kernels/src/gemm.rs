@@ -221,12 +221,15 @@ pub fn gemm(machine: &Machine, product: Gemm<'_>) -> Result<()> {
     if matches!(product.epilogue, Epilogue::BiasGelu(..)) && !n.is_multiple_of(EIGHTS) {
         return in_two_steps(machine, product);
     }
-    if !machine.has_product(&product)? {
-        match &product.epilogue {
-            Epilogue::BiasGelu(..) => return in_two_steps(machine, product),
-            Epilogue::GeluGradient(_) => return gradient_in_two_steps(machine, product),
-            Epilogue::None | Epilogue::Bias(_) => {}
-        }
+    let in_steps: Option<fn(&Machine, Gemm<'_>) -> Result<()>> = match product.epilogue {
+        Epilogue::BiasGelu(..) => Some(in_two_steps),
+        Epilogue::GeluGradient(_) => Some(gradient_in_two_steps),
+        Epilogue::None | Epilogue::Bias(_) => None,
+    };
+    if let Some(in_steps) = in_steps
+        && !machine.has_product(&product)?
+    {
+        return in_steps(machine, product);
     }
     machine.count_flops(2 * (batch * m * n * k) as u64);
     let name = || format!("gemm {batch}x{m}x{n}x{k}");
