@@ -19,8 +19,8 @@ pub struct Graph {
     recorded: Recorded,
     /// What one run of it counts for.
     counts: Counts,
-    /// What the recorded work needs beside tensors: code of kernels, buffers of the emulator.
-    _kept: Vec<Box<dyn Any>>,
+    /// Code of kernels that came as source.
+    _kept: Vec<Box<dyn Any + Send>>,
 }
 
 enum Recorded {
@@ -89,15 +89,15 @@ pub(crate) struct Pass {
 }
 
 /// A pass that is under way; it ends with this, also when the work panics.
-struct Open<'a>(&'a Machine);
+struct OpenPass<'a>(&'a Machine);
 
-impl Open<'_> {
+impl OpenPass<'_> {
     fn end(self) -> Pass {
         self.0.pass_slot(Option::take).unwrap_or_default()
     }
 }
 
-impl Drop for Open<'_> {
+impl Drop for OpenPass<'_> {
     fn drop(&mut self) {
         if let Some(pass) = self.0.pass_slot(Option::take)
             && pass.is_captured
@@ -160,8 +160,7 @@ impl Machine {
         };
         let finished = recorded.and_then(|(recorded, result)| {
             self.write_tables(&later)?;
-            let _kept = kept.into_iter().map(|kept| kept as Box<dyn Any>).collect();
-            Ok((result, Graph { recorded, counts, _kept }))
+            Ok((result, Graph { recorded, counts, _kept: kept }))
         });
         (queued, finished)
     }
@@ -311,13 +310,13 @@ impl Machine {
         }
     }
 
-    fn begin(&self, is_captured: bool) -> Result<Open<'_>> {
+    fn begin(&self, is_captured: bool) -> Result<OpenPass<'_>> {
         self.pass_slot(|slot| {
             if slot.is_some() {
                 return Err(Error::shape("capture", "other work is being watched or captured"));
             }
             *slot = Some(Pass { is_captured, ..Pass::default() });
-            Ok(Open(self))
+            Ok(OpenPass(self))
         })
     }
 

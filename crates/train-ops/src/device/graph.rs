@@ -68,10 +68,10 @@ thread_local! {
     static PASS: RefCell<Option<Pass>> = const { RefCell::new(None) };
 }
 
-/// Ends a pass, also when it fails.
-struct Under;
+/// A pass that is under way; it ends with this, also when the work fails.
+struct OpenPass;
 
-impl Under {
+impl OpenPass {
     fn begin(pass: Pass) -> candle_core::Result<Self> {
         if is_in_pass() {
             bail!("captured work inside captured work");
@@ -85,7 +85,7 @@ impl Under {
     }
 }
 
-impl Drop for Under {
+impl Drop for OpenPass {
     fn drop(&mut self) {
         PASS.with_borrow_mut(|slot| *slot = None);
     }
@@ -100,9 +100,9 @@ impl Watched {
     pub fn new<R, E: From<Error>>(work: impl FnOnce() -> Result<R, E>) -> Result<(R, Self), E> {
         let place = place()?;
         let _cache = candle_cache(&place)?;
-        let under = Under::begin(Pass::default())?;
+        let open = OpenPass::begin(Pass::default())?;
         let (result, queued) = watched(&place, work)?;
-        let Pass { tables, touched, .. } = under.end();
+        let Pass { tables, touched, .. } = open.end();
         Ok((result, Self { queued, touched, tables }))
     }
 
@@ -123,18 +123,18 @@ impl Watched {
         let tables = self.tables.iter().map(like).collect::<candle_core::Result<_>>();
         let tables = tables.map_err(refused)?;
         let pass = Pass { is_captured: true, tables, ..Pass::default() };
-        let under = Under::begin(pass).map_err(refused)?;
+        let open = OpenPass::begin(pass).map_err(refused)?;
         let (queued, result) = captured(&place, work);
         let (touched, result) = match result {
             Ok((result, graph)) => {
-                let Pass { tables, kept, touched, unrounded, .. } = under.end();
+                let Pass { tables, kept, touched, unrounded, .. } = open.end();
                 let (_tensors, _tables) = (kept, tables);
                 let captured = Captured { graph, place, unrounded, _tensors, _tables };
                 (touched, Ok((result, captured)))
             }
             Err(error) => {
                 // What was kept of a graph that is none goes back to nobody.
-                let touched = under.end().touched;
+                let touched = open.end().touched;
                 place.machine.forget_errors();
                 (touched, Err(error))
             }
