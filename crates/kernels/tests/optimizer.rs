@@ -254,7 +254,7 @@ fn lion_follows_the_definition() {
     for machine in machines() {
         // Tables that held other tensors before.
         let mut tables = StepTables::new();
-        adamw_alone(&machine, &mut tables, 100, PLAIN);
+        adamw_alone(&machine, &mut tables, 100, PLAIN, None);
         let take_step = |tables: &mut StepTables,
                          states: &mut [State],
                          gradients: &[View<'_>],
@@ -299,20 +299,7 @@ fn a_schedule_changes_no_bit() {
     for machine in machines() {
         for step in [1, 2, 7, 1000, 19_560] {
             let run = |settings: AdamWSettings, schedule: Option<&Schedule<'_>>| {
-                let mut state = State::new(&machine, 0, 1000);
-                let gradient = machine.upload_f32(Type::F32, &noise(1000, 5)).unwrap();
-                let scale = machine.upload_f32(Type::F32, &[0.7]).unwrap();
-                let tensor = AdamWTensor {
-                    parameter: state.parameter.view_mut(),
-                    gradient: gradient.view(),
-                    first: state.first.view_mut(),
-                    second: state.second.view_mut(),
-                    shadow: None,
-                    settings,
-                };
-                let (tables, scale) = (&mut StepTables::new(), &scale.view());
-                adamw(&machine, tables, &mut [tensor], scale, schedule, None).unwrap();
-                machine.download(&state.parameter.view()).unwrap()
+                adamw_alone(&machine, &mut StepTables::new(), 1000, settings, schedule)
             };
             let settings = AdamWSettings { weight_decay: 0.1, ..PLAIN };
             let plain = run(AdamWSettings { learning_rate: RATE, step, ..settings }, None);
@@ -331,6 +318,7 @@ fn adamw_alone(
     tables: &mut StepTables,
     size: usize,
     settings: AdamWSettings,
+    schedule: Option<&Schedule<'_>>,
 ) -> Vec<f32> {
     let mut state = State::new(machine, 0, size);
     let gradient = machine.upload_f32(Type::F32, &noise(size, 5)).unwrap();
@@ -343,7 +331,7 @@ fn adamw_alone(
         shadow: None,
         settings,
     };
-    adamw(machine, tables, &mut [tensor], &scale.view(), None, None).unwrap();
+    adamw(machine, tables, &mut [tensor], &scale.view(), schedule, None).unwrap();
     machine.download(&state.parameter.view()).unwrap()
 }
 
@@ -351,7 +339,7 @@ fn adamw_alone(
 fn tensors_may_start_anywhere() {
     const LEN: usize = 5000;
     for machine in machines() {
-        let want = adamw_alone(&machine, &mut StepTables::new(), LEN, PLAIN);
+        let want = adamw_alone(&machine, &mut StepTables::new(), LEN, PLAIN, None);
         let shifted = |values: &[f32]| {
             machine.upload_f32(Type::F32, &[&[7.0], values, &[7.0]].concat()).unwrap()
         };
@@ -440,7 +428,7 @@ fn nothing_to_do_is_done() {
         let mut sums = machine.scratch(Type::F32, 0).unwrap();
         let to = Some(&mut sums.view_mut());
         adamw(&machine, &mut StepTables::new(), &mut [], &scale.view(), None, to).unwrap();
-        assert!(adamw_alone(&machine, &mut StepTables::new(), 0, PLAIN).is_empty());
+        assert!(adamw_alone(&machine, &mut StepTables::new(), 0, PLAIN, None).is_empty());
     }
 }
 
