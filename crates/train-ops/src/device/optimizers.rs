@@ -33,7 +33,7 @@ impl OptimizerState {
             bail!("{operation} remembers {wanted} tensors, not {}", self.wanted);
         }
         if self.tensors.len() < wanted && is_capturing() {
-            bail!("{operation}: the state is new, and would be the graph's");
+            bail!("{operation}: a state takes its first step, which captured work cannot be");
         }
         while self.tensors.len() < wanted {
             self.tensors.push(filled(&place()?, parameter.shape(), 0.0)?);
@@ -80,7 +80,8 @@ pub struct Squares {
     pub values: f64,
 }
 
-/// One AdamW step on every parameter; see [`crate::cautious_adamw`]. With `look`, the sums of squares of each, for which the device is waited for.
+/// One AdamW step on every parameter; see [`crate::cautious_adamw`]. With `look`, the sums of squares
+/// of each, for which the device is waited for.
 ///
 /// # Errors
 ///
@@ -245,7 +246,9 @@ impl Ready {
             let shadow = match &*shadow {
                 Some(shadow) => shadow.clone(),
                 None if is_capturing() => {
-                    bail!("{operation}: a parameter is new, and its copy would be the graph's")
+                    bail!(
+                        "{operation}: a parameter takes its first step, which captured work cannot be"
+                    )
                 }
                 None => shadow.insert(empty(&place, parameter.shape(), DType::BF16)?).clone(),
             };
