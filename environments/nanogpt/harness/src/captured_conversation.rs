@@ -1,7 +1,7 @@
 //! Trainings whose steps are captured, against the same steps done one by one.
 
 use std::cell::Cell;
-use std::sync::Mutex;
+use std::sync::mpsc::channel;
 
 use forerunner_nanogpt_protocol::{Collect, Device};
 
@@ -164,31 +164,23 @@ fn hidden() -> f64 {
 
 type Work = fn(&mut State<'_>, [&Tokens; 1], [&Tensor; 2]) -> Result<[Tensor; 1]>;
 
-/// What the third call of this work says.
+/// What became of the third call of this work: what was captured or not, or the error.
 fn third_call(work: Work) -> String {
-    /// The work, and what its third call said: programs run on threads of their own.
-    static NEXT: Mutex<Option<(Work, String)>> = Mutex::new(None);
-    static ALONE: Mutex<()> = Mutex::new(());
-
-    fn train(model: &Small, params: &Params, run: &mut Training) -> Result<()> {
+    let (send, said) = channel();
+    let train = move |model: &Small, params: &Params, run: &mut Training| {
         HIDDEN.set(1.0);
-        let work = NEXT.lock().unwrap().as_ref().map(|(work, _)| *work).unwrap();
         let mut captured = Captured::new(State::new(model, params)?);
         let tokens = run.batch(2, CONTEXT)?.inputs;
         let mut call = || captured.run(work, [&tokens], [0.5, 1.0]).map(drop);
         call()?;
         call()?;
-        let said = call().map_or_else(|error| error.to_string(), |()| String::new());
-        *NEXT.lock().unwrap() = Some((work, said));
-        Ok(())
-    }
-
-    let alone = ALONE.lock().unwrap();
-    *NEXT.lock().unwrap() = Some((work, String::new()));
+        send.send(call().err()).map_err(|error| Error::program(error.to_string()))
+    };
     let came = trained_by(train, Collect::Nothing, Device::Cuda);
-    let (_, said) = NEXT.lock().unwrap().take().unwrap();
-    drop(alone);
-    format!("{}{said}", came.graphs())
+    match said.recv().unwrap() {
+        Some(error) => error.to_string(),
+        None => came.graphs().to_owned(),
+    }
 }
 
 #[test]

@@ -213,10 +213,12 @@ fn trained(device: Device) -> Came {
     trained_by(train, Collect::All, device)
 }
 
-pub(crate) type Train = fn(&Small, &Params, &mut Training) -> Result<()>;
-
 /// Serves a text in which each token follows from the one before.
-pub(crate) fn trained_by(train: Train, collect: Collect, device: Device) -> Came {
+pub(crate) fn trained_by(
+    train: impl FnOnce(&Small, &Params, &mut Training) -> Result<()> + Send + 'static,
+    collect: Collect,
+    device: Device,
+) -> Came {
     let program = move |channel| train_and_hand_over(train, channel);
     let mut session = Session::collecting(collect, device, program);
     if device == Device::Cuda {

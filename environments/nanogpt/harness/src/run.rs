@@ -86,7 +86,7 @@ pub fn run<M: Model>(train: fn(&M, &Params, &mut Training) -> Result<()>) -> Exi
 }
 
 pub(crate) fn train_and_hand_over<M: Model>(
-    train: fn(&M, &Params, &mut Training) -> Result<()>,
+    train: impl FnOnce(&M, &Params, &mut Training) -> Result<()>,
     mut channel: Channel,
 ) -> Result<()> {
     let start = channel.start()?;

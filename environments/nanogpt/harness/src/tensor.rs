@@ -55,16 +55,6 @@ impl Tensor {
         Self(Values::Traced(values))
     }
 
-    /// Numbers that came from the host, where this thread's operations run.
-    fn constant(values: candle_core::Tensor) -> Result<Self> {
-        #[cfg(feature = "device")]
-        if let Some(device) = crate::device::current() {
-            ops::device::refuse_while_capturing("Tensor::from_vec")?;
-            return Ok(Self::traced(Traced::constant(&values.to_device(&device)?)));
-        }
-        Ok(Self::plain(values))
-    }
-
     /// The same values elsewhere, without a history.
     pub(crate) fn copy(&self) -> Result<Self> {
         #[cfg(feature = "device")]
@@ -187,7 +177,13 @@ impl Tensor {
     ///
     /// When shape and number of values disagree.
     pub fn from_vec(values: Vec<f32>, shape: impl Into<Shape>) -> Result<Self> {
-        Self::constant(candle_core::Tensor::from_vec(values, countable(shape)?, &Device::Cpu)?)
+        let values = candle_core::Tensor::from_vec(values, countable(shape)?, &Device::Cpu)?;
+        #[cfg(feature = "device")]
+        if let Some(device) = crate::device::current() {
+            ops::device::refuse_while_capturing("Tensor::from_vec")?;
+            return Ok(Self::traced(Traced::constant(&values.to_device(&device)?)));
+        }
+        Ok(Self::plain(values))
     }
 
     /// A tensor that holds one value everywhere.
