@@ -58,7 +58,7 @@ pub(super) fn run(python: Option<&Path>) -> Result<()> {
     let ours = by_harness(&toy)?;
     let (from, to) = (ours.losses.first(), ours.losses.last());
     let (from, to) = from.zip(to).context("no loss was recorded")?;
-    say(format_args!("losses from {from:.4} to {to:.4}"));
+    say(format_args!("{} parameters, losses from {from:.4} to {to:.4}", ours.parameters));
 
     let captured = build::nanogpt(&program::captured(Size::Toy)?, &folder, None)?;
     compare("with captured steps", &ours, &by_harness(&captured)?)
